@@ -1,0 +1,15 @@
+//! What travels between agent, server and repository.
+
+mod machine;
+mod manifest;
+mod problem;
+mod target;
+
+pub use machine::{
+    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, MachineId, MachineState,
+};
+pub use manifest::{
+    BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,
+};
+pub use problem::{Problem, ProblemKind};
+pub use target::{TargetCustom, TargetKind, TargetName};

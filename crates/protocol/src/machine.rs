@@ -1,0 +1,132 @@
+//! Calls of a machine: enrol, check in, release.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use suture_advisory::PatchVersion;
+use suture_kernel::{InvalidName, KernelBuild};
+use suture_rollout::Offer;
+use utoipa::ToSchema;
+
+/// Identifies an installed system without naming it: SHA-256 of an application-specific prefix
+/// and `/etc/machine-id`, first 32 lowercase hex digits (machine-id(5) asks programs not to send
+/// the id itself). Never all zeroes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "5f2b6c0e9d8a47c1b3e4f5061728394a")]
+pub struct MachineId(String);
+
+impl MachineId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MachineId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let zero = text.bytes().all(|byte| byte == b'0');
+        if text.len() == 32 && !zero && text.bytes().all(lower_hex) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName::new(
+                "machine id",
+                text,
+                "expected 32 lowercase hex digits",
+            ))
+        }
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for MachineId {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<MachineId> for String {
+    fn from(id: MachineId) -> String {
+        id.0
+    }
+}
+
+/// `POST /v1/machines`, with the account's token as bearer. Enrolling an already enrolled
+/// machine of the same account again gives it a new secret and does not count it twice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EnrolRequest {
+    pub machine_id: MachineId,
+    /// `uname -n`, for the account's owner to recognise the machine; at most 253 characters.
+    pub hostname: String,
+    #[schema(value_type = Object)]
+    pub kernel: KernelBuild,
+    pub agent_version: String,
+}
+
+/// The answer to [`EnrolRequest`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnrolResponse {
+    /// Bearer of all later calls of this machine. Shown once, kept hashed.
+    pub machine_secret: String,
+    /// Name of the plan, e.g. `free`.
+    pub plan: String,
+}
+
+impl fmt::Debug for EnrolResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EnrolResponse")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/check-in`, with the machine's secret as bearer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckInRequest {
+    #[schema(value_type = Object)]
+    pub kernel: KernelBuild,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    #[schema(value_type = String)]
+    pub boot_time: Timestamp,
+    pub agent_version: String,
+    pub state: MachineState,
+    /// The version in force in the running kernel, if any.
+    #[schema(value_type = Option<String>)]
+    pub applied: Option<PatchVersion>,
+    /// What went wrong, in a sentence of at most 1,000 characters; only with a failed state.
+    pub failure: Option<String>,
+}
+
+/// What a machine says of itself at check-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// No live patch is in force.
+    Unapplied,
+    /// A patch is loaded and the kernel still moves tasks to it.
+    Applying,
+    Applied,
+    /// The last try to apply failed; what was in force before still is.
+    ApplyFailed,
+}
+
+/// The answer to [`CheckInRequest`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckInResponse {
+    #[schema(value_type = Object)]
+    pub offer: Offer,
+    /// Seconds until the next check-in is wanted.
+    pub next_check_in_secs: u64,
+}
