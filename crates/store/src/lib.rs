@@ -1,1 +1,33 @@
+//! Accounts, their tokens and machines, and the audit log: what they are, and what a database
+//! has to do for them.
+//!
+//! [`Store`] is the door; a database implements it in a crate of its own and runs the story of
+//! the `story` feature, so that all databases keep the same promises.
 
+mod account;
+mod audit;
+mod check_in;
+mod clock;
+mod error;
+mod machine;
+mod random_id;
+mod secret;
+mod store;
+#[cfg(feature = "story")]
+pub mod story;
+mod text;
+mod token;
+
+pub use account::{Account, AccountId, NewAccount, Plan, SUBSCRIPTION_DOLLARS_A_MONTH};
+pub use audit::{Action, Actor, AuditEntry, Subject};
+pub use check_in::{CheckIn, LastCheckIn, ReportedState};
+pub use clock::{Clock, SystemClock};
+pub use error::{BoxError, InconsistentRow, StoreError};
+pub use machine::{Enrolment, Machine, NewMachine};
+pub use secret::{AccountToken, InvalidSecret, MachineSecret, SecretHash};
+pub use store::Store;
+pub use text::{
+    AgentVersion, BootId, EmailAddress, FailureText, Hostname, InvalidText, OperatorName,
+    TokenLabel,
+};
+pub use token::{IssuedToken, Token, TokenGrant, TokenId};

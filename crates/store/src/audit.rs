@@ -1,0 +1,166 @@
+//! Who changed what, and when.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use suture_kernel::InvalidName;
+use suture_protocol::MachineId;
+
+use crate::{AccountId, OperatorName, TokenId};
+
+/// A line of the audit log. Lines are added in the transaction of the change that they tell of,
+/// and never changed.
+///
+/// Check-ins are no changes of that kind: each replaces the machine's latest report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    pub at: Timestamp,
+    pub actor: Actor,
+    pub action: Action,
+    /// The account that was changed, or whose part was.
+    pub account: AccountId,
+    pub subject: Subject,
+}
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// A person at the vendor's command line.
+    Operator(OperatorName),
+    /// Whoever holds the token.
+    Token(TokenId),
+    /// The machine itself.
+    Machine(MachineId),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    CreateAccount,
+    ChangePlan,
+    CreateToken,
+    RevokeToken,
+    EnrolMachine,
+    RenewMachine,
+    ReleaseMachine,
+}
+
+impl Action {
+    pub const ALL: [Self; 7] = [
+        Self::CreateAccount,
+        Self::ChangePlan,
+        Self::CreateToken,
+        Self::RevokeToken,
+        Self::EnrolMachine,
+        Self::RenewMachine,
+        Self::ReleaseMachine,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateAccount => "create-account",
+            Self::ChangePlan => "change-plan",
+            Self::CreateToken => "create-token",
+            Self::RevokeToken => "revoke-token",
+            Self::EnrolMachine => "enrol-machine",
+            Self::RenewMachine => "renew-machine",
+            Self::ReleaseMachine => "release-machine",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Action {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let found = Self::ALL.into_iter().find(|action| action.as_str() == text);
+        found.ok_or_else(|| InvalidName::new("audited action", text, "expected a known action"))
+    }
+}
+
+/// What it was done to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    Account(AccountId),
+    Token(TokenId),
+    Machine(MachineId),
+}
+
+const EXPECTED: &str = "expected a known kind and its name, like `token:UUID`";
+
+/// Written as `kind:name`, in the database and for people alike.
+impl fmt::Display for Actor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(name) => write!(formatter, "operator:{name}"),
+            Self::Token(id) => write!(formatter, "token:{id}"),
+            Self::Machine(id) => write!(formatter, "machine:{id}"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let actor = match text.split_once(':') {
+            Some(("operator", name)) => name.parse().ok().map(Self::Operator),
+            Some(("token", id)) => id.parse().ok().map(Self::Token),
+            Some(("machine", id)) => id.parse().ok().map(Self::Machine),
+            _ => None,
+        };
+        actor.ok_or_else(|| InvalidName::new("audited actor", text, EXPECTED))
+    }
+}
+
+/// Written as `kind:name`, in the database and for people alike.
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(formatter, "account:{id}"),
+            Self::Token(id) => write!(formatter, "token:{id}"),
+            Self::Machine(id) => write!(formatter, "machine:{id}"),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let subject = match text.split_once(':') {
+            Some(("account", id)) => id.parse().ok().map(Self::Account),
+            Some(("token", id)) => id.parse().ok().map(Self::Token),
+            Some(("machine", id)) => id.parse().ok().map(Self::Machine),
+            _ => None,
+        };
+        subject.ok_or_else(|| InvalidName::new("audited subject", text, EXPECTED))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_the_round_trip() {
+        for action in Action::ALL {
+            assert_eq!(action.to_string().parse(), Ok(action));
+        }
+        let id = TokenId::random();
+        for actor in [Actor::Token(id), Actor::Operator("root".parse().unwrap())] {
+            assert_eq!(actor.to_string().parse(), Ok(actor));
+        }
+        let subject = Subject::Account(AccountId::random());
+        assert_eq!(subject.to_string().parse(), Ok(subject));
+        assert!("ghost:1".parse::<Actor>().is_err());
+        assert!("machine:1".parse::<Subject>().is_err());
+    }
+}

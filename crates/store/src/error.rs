@@ -1,0 +1,62 @@
+//! What a store can say no to.
+
+use suture_protocol::MachineId;
+use thiserror::Error;
+
+use crate::{AccountId, EmailAddress, Plan, TokenId};
+
+/// An error of the database itself.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("there is already an account for `{email}`")]
+    EmailTaken { email: EmailAddress },
+    #[error("there is no account `{account}`")]
+    UnknownAccount { account: AccountId },
+    #[error("there is no account for `{email}`")]
+    UnknownEmail { email: EmailAddress },
+    #[error("there is no token `{token}`")]
+    UnknownTokenId { token: TokenId },
+    /// A token was presented that was never issued, or was revoked.
+    #[error("the token is not known, or was revoked")]
+    UnknownToken,
+    /// A machine secret was presented that holds no more.
+    #[error("the machine's secret is not known, or the machine was released")]
+    UnknownMachine,
+    #[error("account `{account}` has no machine `{machine}`")]
+    UnknownMachineId {
+        account: AccountId,
+        machine: MachineId,
+    },
+    #[error("the {plan} plan covers {limit} machines, and {limit} are enrolled")]
+    MachineLimit { plan: Plan, limit: u32 },
+    #[error(transparent)]
+    InconsistentRow(#[from] InconsistentRow),
+    #[error("the system gives no random bytes")]
+    NoRandomBytes,
+    #[error("the database failed to {doing}")]
+    Database {
+        doing: &'static str,
+        source: BoxError,
+    },
+}
+
+/// A row that this program would never have written.
+#[derive(Debug, Error)]
+#[error("the database holds an unreadable value in column `{column}` of table `{table}`")]
+pub struct InconsistentRow {
+    pub table: &'static str,
+    pub column: &'static str,
+    pub source: BoxError,
+}
+
+impl InconsistentRow {
+    pub fn new(table: &'static str, column: &'static str, source: impl Into<BoxError>) -> Self {
+        Self {
+            table,
+            column,
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A machine and its enrolment.
+
+use jiff::Timestamp;
+use suture_kernel::KernelBuild;
+use suture_protocol::{EnrolRequest, MachineId};
+
+use crate::{
+    AccountId, AgentVersion, Hostname, InvalidText, LastCheckIn, MachineSecret, Plan, TokenId,
+};
+
+/// An enrolled machine. Its id is unique within its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub account: AccountId,
+    pub id: MachineId,
+    pub hostname: Hostname,
+    /// What it ran when it was last heard of.
+    pub kernel: KernelBuild,
+    pub agent_version: AgentVersion,
+    /// The token of its latest enrolment.
+    pub token: TokenId,
+    /// Its latest enrolment.
+    pub enrolled: Timestamp,
+    /// None: not heard of since its enrolment.
+    pub last_check_in: Option<LastCheckIn>,
+}
+
+/// What a machine says of itself when it enrols.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMachine {
+    pub id: MachineId,
+    pub hostname: Hostname,
+    pub kernel: KernelBuild,
+    pub agent_version: AgentVersion,
+}
+
+impl TryFrom<EnrolRequest> for NewMachine {
+    type Error = InvalidText;
+
+    fn try_from(request: EnrolRequest) -> Result<Self, InvalidText> {
+        Ok(Self {
+            id: request.machine_id,
+            hostname: request.hostname.parse()?,
+            kernel: request.kernel,
+            agent_version: request.agent_version.parse()?,
+        })
+    }
+}
+
+/// A machine that was just enrolled, with its secret: the only moment at which it can be sent.
+#[derive(Debug)]
+pub struct Enrolment {
+    pub machine: Machine,
+    pub secret: MachineSecret,
+    pub plan: Plan,
+    /// It was enrolled before; its earlier secret is void.
+    pub renewed: bool,
+}
