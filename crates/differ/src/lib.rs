@@ -1,1 +1,19 @@
+//! The differ: two relocatable objects of one kernel translation unit in, unpatched and patched;
+//! the functions that changed out, and an object that holds them for a livepatch module.
+//!
+//! Both objects are x86-64, built with `-ffunction-sections -fdata-sections` and, where the kernel
+//! does so per unit (6.1), already processed by objtool. What is not understood is refused
+//! ([`Refusal`]): a wrong patch is worse than none.
 
+mod elf_file;
+mod error;
+mod klp;
+pub mod object;
+mod post_link;
+mod refusal;
+mod resolve;
+
+pub use error::DifferError;
+pub use post_link::post_link;
+pub use refusal::Refusal;
+pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};

@@ -1,0 +1,48 @@
+//! Input that is not what the differ works on. What it declines to patch is a `Refusal` instead.
+
+use thiserror::Error;
+
+/// Why bytes could not be read or written as an x86-64 object.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DifferError {
+    /// The bytes are no readable ELF file.
+    #[error("the object is not a readable 64-bit little-endian ELF file: {0}")]
+    NotElf(String),
+    /// An ELF file, but not a relocatable one for x86-64.
+    #[error(
+        "expected a relocatable x86-64 object (e_type 1, e_machine 62), found e_type {file_type}, \
+         e_machine {machine}"
+    )]
+    WrongKind { file_type: u16, machine: u16 },
+    /// Something inside contradicts itself.
+    #[error("section `{section}` is damaged: {what}")]
+    Damaged { section: String, what: String },
+    /// More sections than ELF can count in 16 bits.
+    #[error("{0} sections do not fit into an object; split the patch")]
+    TooManySections(usize),
+    /// Two symbols of third modules would have to sit in the relocations of one patched object,
+    /// and nothing says of which.
+    #[error(
+        "section `{section}` refers to `{symbol}` but not for which patched object; \
+         build the object again with `extract`"
+    )]
+    AmbiguousOwner { section: String, symbol: String },
+    /// A livepatch symbol whose name the kernel would not parse.
+    #[error("`{symbol}` is not `.klp.sym.<object>.<name>,<position>`")]
+    BadLivepatchSymbol { symbol: String },
+}
+
+impl DifferError {
+    pub(crate) fn damaged(section: &str, what: impl Into<String>) -> Self {
+        Self::Damaged {
+            section: section.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+impl From<object::read::Error> for DifferError {
+    fn from(error: object::read::Error) -> Self {
+        Self::NotElf(error.to_string())
+    }
+}

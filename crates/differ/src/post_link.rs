@@ -1,0 +1,157 @@
+//! The last step on a linked patch module: what the linker can't express.
+
+use std::collections::BTreeMap;
+
+use object::LittleEndian as LE;
+use object::elf::{self, Rela64, Sym64};
+use object::pod::bytes_of;
+
+use crate::elf_file::{ElfFile, RawSection, string_table};
+use crate::error::DifferError;
+use crate::klp::{LivepatchSymbol, SHF_RELA_LIVEPATCH, SHN_LIVEPATCH};
+use crate::object::{raw_relocations, raw_symbols, symbol_name, symbol_table};
+
+/// Turns the `.klp.sym.*` symbols of a linked module into livepatch symbols (`SHN_LIVEPATCH`) and
+/// moves their relocations into `.klp.rela.<object>.<section>`, after all other sections.
+///
+/// To be run once, after the final `ld -r` and modpost and before signing: linkers know neither
+/// the section index nor two relocation sections for one target.
+pub fn post_link(module: &[u8]) -> Result<Vec<u8>, DifferError> {
+    let mut file = ElfFile::parse(module)?;
+    let Some(table) = symbol_table(&file)? else {
+        return file.write();
+    };
+    let names = rename_symbols(&mut file, table)?;
+    let owners = names
+        .iter()
+        .map(|name| LivepatchSymbol::parse(name).map(|symbol| symbol.owner().to_owned()))
+        .collect::<Vec<_>>();
+    for index in 0..file.sections.len() {
+        let section = &file.sections[index];
+        let of_livepatch = section.flags & SHF_RELA_LIVEPATCH != 0;
+        if section.sh_type == elf::SHT_RELA.0 && !of_livepatch {
+            let moved = split_relocations(&mut file, index, table, &names, &owners)?;
+            file.sections.extend(moved);
+        }
+    }
+    file.write()
+}
+
+/// Sets `st_shndx` and the final names; returns the names before, by symbol index.
+fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, DifferError> {
+    let section = &file.sections[table];
+    let mut symbols = raw_symbols(section)?.to_vec();
+    let names = symbols
+        .iter()
+        .map(|symbol| symbol_name(file, section, symbol))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut final_names = Vec::with_capacity(names.len());
+    for (name, symbol) in names.iter().zip(&mut symbols) {
+        if !LivepatchSymbol::is_meant(name) {
+            final_names.push(name.clone());
+            continue;
+        }
+        let parsed =
+            LivepatchSymbol::parse(name).ok_or_else(|| DifferError::BadLivepatchSymbol {
+                symbol: name.clone(),
+            })?;
+        final_names.push(parsed.final_name());
+        symbol.st_shndx.set(LE, elf::SymbolSection(SHN_LIVEPATCH));
+    }
+    let (strings, offsets) = string_table(final_names.iter().map(String::as_str));
+    for (symbol, offset) in symbols.iter_mut().zip(offsets) {
+        symbol.st_name.set(LE, offset);
+    }
+    let link = file.sections[table].link as usize;
+    if link == file.names {
+        return Err(DifferError::damaged(
+            &file.sections[table].name,
+            "it shares its string table with the section names",
+        ));
+    }
+    file.sections[table].data = symbols
+        .iter()
+        .flat_map(|s: &Sym64<LE>| bytes_of(s).to_vec())
+        .collect();
+    let table_strings = &mut file.sections[link];
+    table_strings.size = strings.len() as u64;
+    table_strings.data = strings;
+    Ok(names)
+}
+
+/// Takes the livepatch relocations out of one relocation section.
+fn split_relocations(
+    file: &mut ElfFile,
+    index: usize,
+    table: usize,
+    names: &[String],
+    owners: &[Option<String>],
+) -> Result<Vec<RawSection>, DifferError> {
+    let section = &file.sections[index];
+    let target = file
+        .sections
+        .get(section.info as usize)
+        .ok_or_else(|| DifferError::damaged(&section.name, "it applies to no section"))?;
+    let mut kept = Vec::new();
+    let mut moved: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    for relocation in raw_relocations(section)? {
+        let symbol = (relocation.r_info.get(LE) >> 32) as usize;
+        let owner = owners
+            .get(symbol)
+            .ok_or_else(|| DifferError::damaged(&section.name, "a relocation has no symbol"))?;
+        match owner {
+            Some(owner) => moved
+                .entry(owner)
+                .or_default()
+                .extend_from_slice(bytes_of(relocation)),
+            None => kept.extend_from_slice(bytes_of::<Rela64<LE>>(relocation)),
+        }
+    }
+    check_owners(&target.name, section, names, &moved)?;
+    let new = moved
+        .into_iter()
+        .map(|(owner, data)| RawSection {
+            name: format!(".klp.rela.{owner}.{}", target.name),
+            sh_type: elf::SHT_RELA.0,
+            flags: SHF_RELA_LIVEPATCH | elf::SHF_ALLOC.0 | elf::SHF_INFO_LINK.0,
+            link: table as u32,
+            info: section.info,
+            addralign: 8,
+            entsize: size_of::<Rela64<LE>>() as u64,
+            size: data.len() as u64,
+            data,
+        })
+        .collect();
+    let section = &mut file.sections[index];
+    section.size = kept.len() as u64;
+    section.data = kept;
+    Ok(new)
+}
+
+/// A section may hold relocations of vmlinux and of one patched module. More than that means
+/// that a symbol of a third module lost the name of the object that it was taken for.
+fn check_owners(
+    target: &str,
+    section: &RawSection,
+    names: &[String],
+    moved: &BTreeMap<&str, Vec<u8>>,
+) -> Result<(), DifferError> {
+    if moved.keys().filter(|&&owner| owner != "vmlinux").count() <= 1 {
+        return Ok(());
+    }
+    let unowned = raw_relocations(section)?
+        .iter()
+        .filter_map(|relocation| names.get((relocation.r_info.get(LE) >> 32) as usize))
+        .find(|name| {
+            LivepatchSymbol::parse(name)
+                .is_some_and(|symbol| symbol.object != "vmlinux" && symbol.patched.is_none())
+        });
+    match unowned {
+        // Two patched modules may share a special section once the linker has merged it.
+        Some(symbol) if target.starts_with(".text") => Err(DifferError::AmbiguousOwner {
+            section: target.to_owned(),
+            symbol: symbol.clone(),
+        }),
+        _ => Ok(()),
+    }
+}

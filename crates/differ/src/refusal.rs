@@ -1,0 +1,138 @@
+//! Why a change can't become a live patch. Each sentence names the thing and a way out.
+
+use thiserror::Error;
+
+/// One reason against a patch of this unit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    #[error(
+        "`{function}` lies in `{section}`, which is freed after boot or left out: a live patch \
+         can't reach it; leave this hunk out if the fix does not need it"
+    )]
+    InitCode { function: String, section: String },
+    #[error(
+        "the initial value of `{symbol}` in `{section}` changed, but the running kernel holds the \
+         object already; set the value from code that is patched, or keep it in a new variable"
+    )]
+    InitialValue { symbol: String, section: String },
+    #[error(
+        "`{symbol}` is {old} bytes in the running kernel and {new} in the fix; keep its layout \
+         and attach new fields with a shadow variable"
+    )]
+    DataSize { symbol: String, old: u64, new: u64 },
+    #[error(
+        "the constant `{symbol}` in `{section}` changed (an operations table, for example), and \
+         its users hold pointers to the old one; patch the functions that it names instead"
+    )]
+    ConstantChanged { symbol: String, section: String },
+    #[error(
+        "`{function}` starts without a call to `__fentry__` in the running kernel, so it can't be \
+         redirected; patch its callers instead"
+    )]
+    NotTraceable { function: String },
+    #[error(
+        "`{function}` is a weak symbol: the running kernel may use another definition; patch its \
+         callers, or the definition that the kernel uses"
+    )]
+    WeakFunction { function: String },
+    #[error("`{function}` is chosen at boot (ifunc) and can't be redirected; patch its callers")]
+    IndirectFunction { function: String },
+    #[error(
+        "`{symbol}` lies in a section group (COMDAT) that several units share; patch all its \
+         users by a function of this unit"
+    )]
+    Grouped { symbol: String },
+    #[error(
+        "the fix exports `{symbol}` or changes how it is exported, which a running kernel can't \
+         do; leave the export out or reach the function from the patch's own units"
+    )]
+    Export { symbol: String },
+    #[error(
+        "section `{section}` changed: the kernel reads it at boot or when the module is loaded, \
+         never again; leave out the part of the fix that adds to it"
+    )]
+    LoadTimeTable { section: String },
+    #[error(
+        "`{symbol}` moved from section `{old}` to `{new}`; keep its attributes (`__init`, \
+         `noinstr`, `__ro_after_init` and the like)"
+    )]
+    Moved {
+        symbol: String,
+        old: String,
+        new: String,
+    },
+    #[error("section `{section}` has another type or other flags than before; keep its attributes")]
+    SectionChanged { section: String },
+    #[error(
+        "section `{section}` refers to the patched function `{function}`, and what it is for is \
+         not known here; patch a caller of the function instead"
+    )]
+    UnknownSection { section: String, function: String },
+    #[error(
+        "`{function}` uses the static key `{key}` of a module, which is not yet there when the \
+         patch's jump labels are prepared; use `static_key_enabled` in the fix"
+    )]
+    ModuleStaticKey { function: String, key: String },
+    #[error(
+        "`{function}` uses the static call `{key}` of a module, which is not yet there when the \
+         patch's static calls are prepared; call the function directly in the fix"
+    )]
+    ModuleStaticCall { function: String, key: String },
+    #[error(
+        "`{function}` needs `{symbol}` of a module in `{section}`, which the kernel works on \
+         before that module's symbols are known; avoid the alternative in the fix"
+    )]
+    ModuleSymbolTooEarly {
+        function: String,
+        symbol: String,
+        section: String,
+    },
+    #[error(
+        "the static variable `{symbol}` can't be told apart from others of that name in the \
+         running kernel; give the new variable another name"
+    )]
+    AmbiguousStatic { symbol: String },
+    #[error(
+        "the new object `{symbol}` would lie in `{section}`, which a patch module can't have; use \
+         an ordinary or a shadow variable"
+    )]
+    NewDataPlace { symbol: String, section: String },
+    #[error(
+        "`{function}` refers to `{symbol}` in `{section}`, which the running kernel has freed \
+         after boot; keep such uses out of the fix"
+    )]
+    FreedReference {
+        function: String,
+        symbol: String,
+        section: String,
+    },
+    #[error("`{function}` refers to something in `{section}` in a way not understood here: {what}")]
+    Reference {
+        function: String,
+        section: String,
+        what: String,
+    },
+    #[error(
+        "`{function}` has no section of its own (`{section}`) and is bound to its neighbours by \
+         short jumps; patch its callers instead"
+    )]
+    SharedSection { function: String, section: String },
+    #[error(
+        "`{function}` needs `{symbol}`, which can't be taken from the running kernel: {reason}"
+    )]
+    Unresolved {
+        function: String,
+        symbol: String,
+        reason: String,
+    },
+    #[error(
+        "`{symbol}` can't be named in a livepatch relocation of `{patched}`: it belongs to \
+         `{object}`"
+    )]
+    ForeignSymbol {
+        symbol: String,
+        patched: String,
+        object: String,
+    },
+}
