@@ -1,0 +1,247 @@
+//! Reads a repository: what the trusted root leads to, and nothing else.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use suture_advisory::PatchVersion;
+use suture_kernel::KernelBuild;
+use suture_protocol::{TargetKind, TargetName};
+use tempfile::TempDir;
+use tough::{ExpirationEnforcement, IntoVec, Repository, RepositoryLoader, Transport};
+
+use crate::cache::Cache;
+use crate::client_error::ClientError;
+use crate::expiry::{self, Expiry};
+use crate::folder::{FolderTransport, Location};
+use crate::limits::Limits;
+use crate::published::{self, PublishedTarget};
+use crate::recorder::{Recorder, Recording};
+
+/// A verified view of a repository.
+#[derive(Debug, Clone)]
+pub struct Client {
+    repository: Repository,
+    targets: Vec<PublishedTarget>,
+    limits: Limits,
+}
+
+impl Client {
+    /// Fetches and verifies the repository's present metadata, starting from the latest root
+    /// that `trusted_root` led to so far. Only if all of it is valid at `now` and no older than
+    /// what was seen before, it is kept in the folder `datastore` and handed out.
+    pub async fn update<T>(
+        trusted_root: &[u8],
+        datastore: &Path,
+        location: &Location,
+        transport: T,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Self, ClientError>
+    where
+        T: Transport + Send + Sync + Clone + 'static,
+    {
+        let cache = Cache::open(datastore, limits.metadata_bytes)?;
+        let update = Update {
+            trusted_root,
+            cache: &cache,
+            location,
+            limits,
+            now,
+        };
+        let first = update.run(Box::new(transport.clone()), true).await;
+        match first {
+            // A publisher who went back to a copy may have signed a version number twice: what
+            // is kept under it is then the wrong file, and only fetching tells.
+            Err(Failure {
+                cache_was_used: true,
+                ..
+            }) => update.run(Box::new(transport), false).await,
+            other => other,
+        }
+        .map_err(|failure| failure.error)
+    }
+
+    /// Verifies the metadata of the last update anew, from the trusted root on and without any
+    /// network, so that a module fetched earlier can be checked and applied after a reboot.
+    ///
+    /// Expiry is not enforced: it guards against being held back at an old state, which is no
+    /// worse for a machine without network than not patching at all, and the version was chosen
+    /// when the metadata was fresh. Signatures, hashes and the root's chain are checked as ever.
+    pub async fn offline(trusted_root: &[u8], datastore: &Path) -> Result<Self, ClientError> {
+        let limits = Limits::default();
+        let cache = Cache::open(datastore, limits.metadata_bytes)?;
+        if !cache.has_timestamp() {
+            return Err(ClientError::NothingCached {
+                path: cache.metadata(),
+            });
+        }
+        let latest = cache.latest_root(trusted_root);
+        let root = latest
+            .as_ref()
+            .map_or(trusted_root, |root| root.bytes.as_slice());
+        let transport = FolderTransport::new(cache.dir());
+        let location = transport.location();
+        let staging = TempDir::new_in(cache.dir())
+            .map_err(ClientError::datastore("write into", cache.dir()))?;
+        let repository = load(root, &location, transport, &limits, staging.path()).await?;
+        let targets = published::list(&repository.targets().signed)?;
+        Ok(Self {
+            repository,
+            targets,
+            limits,
+        })
+    }
+
+    /// All live patch files that the repository lists, by kernel, version, kind.
+    pub fn targets(&self) -> &[PublishedTarget] {
+        &self.targets
+    }
+
+    pub fn find(
+        &self,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+        kind: TargetKind,
+    ) -> Option<&PublishedTarget> {
+        published::find(&self.targets, kernel, version, kind)
+    }
+
+    /// Fetches a target and returns its bytes if their hash and length are the signed ones.
+    pub async fn read(&self, name: &TargetName) -> Result<Vec<u8>, ClientError> {
+        let target = self.require(name)?;
+        if target.length > self.limits.target_bytes {
+            let limit = self.limits.target_bytes;
+            return Err(ClientError::TooLong {
+                what: name.to_string(),
+                limit,
+            });
+        }
+        let key = tough::TargetName::new(name.to_string())?;
+        let stream = self.repository.read_target(&key).await?;
+        let stream = stream.ok_or_else(|| ClientError::NotListed {
+            name: name.to_string(),
+        })?;
+        let bytes = stream.into_vec().await?;
+        self.check(name, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether bytes that were read earlier are the target that the metadata lists.
+    pub fn check(&self, name: &TargetName, bytes: &[u8]) -> Result<(), ClientError> {
+        let target = self.require(name)?;
+        let same_hash = hex::encode(Sha256::digest(bytes)) == target.sha256;
+        if same_hash && bytes.len() as u64 == target.length {
+            Ok(())
+        } else {
+            Err(ClientError::Altered {
+                what: name.to_string(),
+            })
+        }
+    }
+
+    /// The expiries of all four roles.
+    pub fn expiries(&self) -> [Expiry; 4] {
+        expiry::expiries(&self.repository)
+    }
+
+    fn require(&self, name: &TargetName) -> Result<&PublishedTarget, ClientError> {
+        self.find(&name.kernel, name.version, name.kind)
+            .ok_or_else(|| ClientError::NotListed {
+                name: name.to_string(),
+            })
+    }
+}
+
+/// What one update is made of.
+struct Update<'a> {
+    trusted_root: &'a [u8],
+    cache: &'a Cache,
+    location: &'a Location,
+    limits: &'a Limits,
+    now: Timestamp,
+}
+
+struct Failure {
+    error: ClientError,
+    cache_was_used: bool,
+}
+
+impl Update<'_> {
+    async fn run(
+        &self,
+        transport: Box<dyn Transport + Send + Sync>,
+        use_cache: bool,
+    ) -> Result<Client, Failure> {
+        let kept = use_cache.then(|| self.cache.metadata());
+        let recorder = Recorder::new(transport, self.limits.metadata_bytes, kept);
+        let loaded = self.load(&recorder).await;
+        let recording = recorder.finish();
+        let cache_was_used = recording.cache_was_used;
+        self.accept(loaded, recording).map_err(|error| Failure {
+            error,
+            cache_was_used,
+        })
+    }
+
+    async fn load(&self, recorder: &Recorder) -> Result<Repository, ClientError> {
+        let latest = self.cache.latest_root(self.trusted_root);
+        let root = latest
+            .as_ref()
+            .map_or(self.trusted_root, |root| root.bytes.as_slice());
+        let staging = self.cache.staging()?;
+        load(
+            root,
+            self.location,
+            recorder.clone(),
+            self.limits,
+            staging.path(),
+        )
+        .await
+    }
+
+    fn accept(
+        &self,
+        loaded: Result<Repository, ClientError>,
+        recording: Recording,
+    ) -> Result<Client, ClientError> {
+        if let Some(latest) = self.cache.latest_root(self.trusted_root) {
+            self.cache.keep_roots(latest, &recording.files)?;
+        }
+        let repository = loaded?;
+        if let Some(failure) = recording.root_failure {
+            return Err(failure.into());
+        }
+        if let Some(Expiry { role, at: expired }) =
+            expiry::first_expired(&expiry::expiries(&repository), self.now)
+        {
+            return Err(ClientError::Expired { role, expired });
+        }
+        let targets = published::list(&repository.targets().signed)?;
+        self.cache.keep(&repository, &recording.files)?;
+        Ok(Client {
+            repository,
+            targets,
+            limits: *self.limits,
+        })
+    }
+}
+
+/// Runs `tough` with its own clock out of the game: expiry is compared with the caller's time.
+async fn load<T: Transport + Send + Sync + 'static>(
+    root: &[u8],
+    location: &Location,
+    transport: T,
+    limits: &Limits,
+    staging: &Path,
+) -> Result<Repository, ClientError> {
+    let (metadata, targets) = (location.metadata.clone(), location.targets.clone());
+    let repository = RepositoryLoader::new(&root, metadata, targets)
+        .transport(transport)
+        .limits(limits.to_tough())
+        .datastore(staging)
+        .expiration_enforcement(ExpirationEnforcement::Unsafe)
+        .load()
+        .await?;
+    Ok(repository)
+}

@@ -1,0 +1,45 @@
+//! One publisher at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+
+use crate::error::RepositoryError;
+use crate::layout::Layout;
+
+/// Held while a repository is changed; the kernel lets go of it when its process ends.
+#[derive(Debug)]
+pub(crate) struct PublisherLock {
+    _file: File,
+}
+
+impl PublisherLock {
+    pub(crate) fn take(layout: &Layout) -> Result<Self, RepositoryError> {
+        let path = layout.lock();
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| match source.kind() {
+                ErrorKind::NotFound => RepositoryError::NotARepository {
+                    dir: layout.dir().to_owned(),
+                },
+                _ => RepositoryError::Io {
+                    action: "open the lock",
+                    path: path.clone(),
+                    source,
+                },
+            })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(RepositoryError::Locked {
+                dir: layout.dir().to_owned(),
+            }),
+            Err(TryLockError::Error(source)) => Err(RepositoryError::Io {
+                action: "lock",
+                path,
+                source,
+            }),
+        }
+    }
+}
