@@ -1,0 +1,142 @@
+//! The compressed names and the markers that prove their place.
+
+use super::tokens::TokenTable;
+use super::{
+    Budget, KallsymsError, KallsymsSymbol, NAME_LIMIT, SYMBOL_LIMIT, SYMBOL_MINIMUM, align8,
+    u32_at, u64_at,
+};
+
+/// How far before the token table the names may start, in bytes. A distribution's take 1 to 4 MB.
+const REACH: usize = 64 << 20;
+
+/// ```text
+/// kallsyms_num_syms:  u32 and padding (u64 before 4.20)
+/// kallsyms_names:     one record for each symbol, padding
+///                       length  1 byte, or 2 (ULEB128) since 6.1 if it is above 127
+///                       tokens  `length` bytes
+/// kallsyms_markers:   u32 (u64 before 4.20) for each 256th symbol: where its record starts
+/// ```
+pub(super) struct Names<'data> {
+    /// Where `kallsyms_num_syms` lies in `.rodata`.
+    pub count_at: usize,
+    records: Vec<&'data [u8]>,
+}
+
+impl<'data> Names<'data> {
+    /// Looks backwards from the token table.
+    pub(super) fn find(
+        data: &'data [u8],
+        tokens: &TokenTable<'_>,
+        budget: &mut Budget,
+    ) -> Result<Option<Self>, KallsymsError> {
+        let last = tokens.start / 8 * 8;
+        for count_at in (last.saturating_sub(REACH)..last)
+            .rev()
+            .step_by(8)
+            .map(|end| end / 8 * 8)
+        {
+            budget.spend(1)?;
+            if let Some(count) = plausible_count(data, count_at, tokens.start) {
+                let names = &data[..tokens.start];
+                if let Some(records) = records(names, count_at + 8, count, budget)? {
+                    return Ok(Some(Self { count_at, records }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The symbols with their types, still without addresses.
+    pub(super) fn decode(
+        &self,
+        tokens: &TokenTable<'_>,
+    ) -> Result<Vec<KallsymsSymbol>, KallsymsError> {
+        let decode = |(index, record): (usize, &&[u8])| {
+            symbol(record, tokens).ok_or(KallsymsError::InvalidName { index })
+        };
+        self.records.iter().enumerate().map(decode).collect()
+    }
+}
+
+fn plausible_count(data: &[u8], count_at: usize, end: usize) -> Option<usize> {
+    let count = usize::try_from(u64_at(data, count_at)?).ok()?;
+    let room = (end - count_at) / 2;
+    ((SYMBOL_MINIMUM..=SYMBOL_LIMIT).contains(&count) && count <= room).then_some(count)
+}
+
+/// The records from `start` on, if the markers behind them agree.
+fn records<'data>(
+    data: &'data [u8],
+    start: usize,
+    count: usize,
+    budget: &mut Budget,
+) -> Result<Option<Vec<&'data [u8]>>, KallsymsError> {
+    let mut records = Vec::new();
+    let mut markers = Vec::new();
+    let mut offset = start;
+    for number in 0..count {
+        budget.spend(1)?;
+        if number % 256 == 0 {
+            markers.push((offset - start) as u64);
+        }
+        let Some((record, next)) = record_at(data, offset) else {
+            return Ok(None);
+        };
+        records.push(record);
+        offset = next;
+    }
+    Ok(markers_agree(data, align8(offset), &markers).then_some(records))
+}
+
+/// The record at `offset` and where the next one starts.
+fn record_at(data: &[u8], offset: usize) -> Option<(&[u8], usize)> {
+    let first = usize::from(*data.get(offset)?);
+    let (length, start) = if first & 0x80 == 0 {
+        (first, offset + 1)
+    } else {
+        (
+            (first & 0x7f) | usize::from(*data.get(offset + 1)?) << 7,
+            offset + 2,
+        )
+    };
+    let record = data.get(start..start + length)?;
+    (1..=NAME_LIMIT)
+        .contains(&length)
+        .then_some((record, start + length))
+}
+
+fn markers_agree(data: &[u8], start: usize, markers: &[u64]) -> bool {
+    let agree = |read: &dyn Fn(usize) -> Option<u64>| {
+        markers
+            .iter()
+            .enumerate()
+            .all(|(index, marker)| read(index) == Some(*marker))
+    };
+    agree(&|index| u32_at(data, start + 4 * index).map(u64::from))
+        || agree(&|index| u64_at(data, start + 8 * index))
+}
+
+fn symbol(record: &[u8], tokens: &TokenTable<'_>) -> Option<KallsymsSymbol> {
+    let mut text = Vec::with_capacity(32);
+    for byte in record {
+        text.extend_from_slice(tokens.token(*byte));
+        if text.len() > NAME_LIMIT {
+            return None;
+        }
+    }
+    let (kind, name) = text.split_first()?;
+    let printable = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    let kind = *kind;
+    let name = String::from_utf8(name.to_vec())
+        .ok()
+        .filter(|_| printable)?;
+    kind.is_ascii_alphabetic().then_some(KallsymsSymbol {
+        address: 0,
+        kind,
+        name,
+    })
+}
