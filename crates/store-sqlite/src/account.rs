@@ -1,0 +1,133 @@
+//! Table `account`.
+
+use jiff::Timestamp;
+use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+use suture_store::{
+    Account, AccountId, Action, Actor, EmailAddress, InconsistentRow, NewAccount, Plan, StoreError,
+    Subject,
+};
+
+use crate::audit;
+use crate::column::{database, parse, time};
+
+const TABLE: &str = "account";
+
+#[derive(FromRow)]
+pub struct AccountRow {
+    id: String,
+    email: String,
+    plan: String,
+    created_ms: i64,
+}
+
+impl TryFrom<AccountRow> for Account {
+    type Error = InconsistentRow;
+
+    fn try_from(row: AccountRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            id: parse(TABLE, "id", &row.id)?,
+            email: parse(TABLE, "email", &row.email)?,
+            plan: parse(TABLE, "plan", &row.plan)?,
+            created: time(TABLE, "created_ms", row.created_ms)?,
+        })
+    }
+}
+
+pub async fn create(
+    connection: &mut SqliteConnection,
+    new: &NewAccount,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "INSERT INTO account (id, email, plan, created_ms) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (email) DO NOTHING
+         RETURNING id, email, plan, created_ms",
+    )
+    .bind(AccountId::random().to_string())
+    .bind(new.email.as_str())
+    .bind(new.plan.as_str())
+    .bind(now.as_millisecond())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("create an account"))?;
+    let row = row.ok_or_else(|| StoreError::EmailTaken {
+        email: new.email.clone(),
+    })?;
+    let account = Account::try_from(row)?;
+    let subject = Subject::Account(account.id);
+    audit::add(
+        connection,
+        now,
+        by,
+        Action::CreateAccount,
+        account.id,
+        &subject,
+    )
+    .await?;
+    Ok(account)
+}
+
+pub async fn set_plan(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    plan: Plan,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "UPDATE account SET plan = $2 WHERE id = $1 RETURNING id, email, plan, created_ms",
+    )
+    .bind(account.to_string())
+    .bind(plan.as_str())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change a plan"))?;
+    let row = row.ok_or(StoreError::UnknownAccount { account })?;
+    let subject = Subject::Account(account);
+    audit::add(connection, now, by, Action::ChangePlan, account, &subject).await?;
+    Ok(row.try_into()?)
+}
+
+pub async fn all(executor: impl SqliteExecutor<'_>) -> Result<Vec<Account>, StoreError> {
+    let rows: Vec<AccountRow> =
+        sqlx::query_as("SELECT id, email, plan, created_ms FROM account ORDER BY email")
+            .fetch_all(executor)
+            .await
+            .map_err(database("list accounts"))?;
+    Ok(rows
+        .into_iter()
+        .map(Account::try_from)
+        .collect::<Result<_, _>>()?)
+}
+
+pub async fn by_email(
+    executor: impl SqliteExecutor<'_>,
+    email: &EmailAddress,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> =
+        sqlx::query_as("SELECT id, email, plan, created_ms FROM account WHERE email = $1")
+            .bind(email.as_str())
+            .fetch_optional(executor)
+            .await
+            .map_err(database("find an account"))?;
+    let row = row.ok_or_else(|| StoreError::UnknownEmail {
+        email: email.clone(),
+    })?;
+    Ok(row.try_into()?)
+}
+
+pub async fn by_id(
+    executor: impl SqliteExecutor<'_>,
+    account: AccountId,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> =
+        sqlx::query_as("SELECT id, email, plan, created_ms FROM account WHERE id = $1")
+            .bind(account.to_string())
+            .fetch_optional(executor)
+            .await
+            .map_err(database("find an account"))?;
+    Ok(row
+        .ok_or(StoreError::UnknownAccount { account })?
+        .try_into()?)
+}

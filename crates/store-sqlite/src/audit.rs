@@ -1,0 +1,76 @@
+//! Table `audit`.
+
+use jiff::Timestamp;
+use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+use suture_store::{AccountId, Action, Actor, AuditEntry, InconsistentRow, StoreError, Subject};
+
+use crate::column::{database, parse, time};
+
+const TABLE: &str = "audit";
+
+#[derive(FromRow)]
+struct AuditRow {
+    at_ms: i64,
+    actor: String,
+    action: String,
+    account_id: String,
+    subject: String,
+}
+
+impl TryFrom<AuditRow> for AuditEntry {
+    type Error = InconsistentRow;
+
+    fn try_from(row: AuditRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            at: time(TABLE, "at_ms", row.at_ms)?,
+            actor: parse(TABLE, "actor", &row.actor)?,
+            action: parse(TABLE, "action", &row.action)?,
+            account: parse(TABLE, "account_id", &row.account_id)?,
+            subject: parse(TABLE, "subject", &row.subject)?,
+        })
+    }
+}
+
+/// Adds a line, in the transaction of the change that it tells of.
+pub async fn add(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    actor: &Actor,
+    action: Action,
+    account: AccountId,
+    subject: &Subject,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (at_ms, actor, action, account_id, subject)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(now.as_millisecond())
+    .bind(actor.to_string())
+    .bind(action.as_str())
+    .bind(account.to_string())
+    .bind(subject.to_string())
+    .execute(connection)
+    .await
+    .map_err(database("add to the audit log"))?;
+    Ok(())
+}
+
+pub async fn latest(
+    executor: impl SqliteExecutor<'_>,
+    account: Option<AccountId>,
+    at_most: u32,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let rows: Vec<AuditRow> = sqlx::query_as(
+        "SELECT at_ms, actor, action, account_id, subject FROM audit
+         WHERE $1 IS NULL OR account_id = $1 ORDER BY number DESC LIMIT $2",
+    )
+    .bind(account.map(|account| account.to_string()))
+    .bind(at_most)
+    .fetch_all(executor)
+    .await
+    .map_err(database("read the audit log"))?;
+    Ok(rows
+        .into_iter()
+        .map(AuditEntry::try_from)
+        .collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,59 @@
+//! From columns to domain types.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use suture_store::{BoxError, InconsistentRow, StoreError};
+
+/// Names the table and the column of a value that can't be read.
+pub fn parse<T>(table: &'static str, column: &'static str, text: &str) -> Result<T, InconsistentRow>
+where
+    T: FromStr<Err: Into<BoxError>>,
+{
+    text.parse()
+        .map_err(|error: T::Err| InconsistentRow::new(table, column, error))
+}
+
+pub fn parse_option<T>(
+    table: &'static str,
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, InconsistentRow>
+where
+    T: FromStr<Err: Into<BoxError>>,
+{
+    text.map(|text| parse(table, column, text)).transpose()
+}
+
+pub fn time(
+    table: &'static str,
+    column: &'static str,
+    milliseconds: i64,
+) -> Result<Timestamp, InconsistentRow> {
+    Timestamp::from_millisecond(milliseconds)
+        .map_err(|error| InconsistentRow::new(table, column, error))
+}
+
+/// Puts what the database was asked to do beside its error.
+pub fn database(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database {
+        doing,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use suture_store::Plan;
+
+    use super::*;
+
+    #[test]
+    fn an_unreadable_value_is_named_by_its_place() {
+        let error = parse::<Plan>("account", "plan", "gold").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the database holds an unreadable value in column `plan` of table `account`"
+        );
+    }
+}

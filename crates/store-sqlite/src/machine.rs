@@ -1,0 +1,312 @@
+//! Table `machine`.
+
+use jiff::Timestamp;
+use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+use suture_kernel::KernelBuild;
+use suture_protocol::MachineId;
+use suture_store::{
+    AccountId, AccountToken, Action, Actor, CheckIn, Enrolment, FailureText, InconsistentRow,
+    LastCheckIn, Machine, MachineSecret, NewMachine, Plan, ReportedState, SecretHash, StoreError,
+    Subject, TokenGrant,
+};
+
+use crate::column::{database, parse, parse_option, time};
+use crate::{account, audit, token};
+
+const TABLE: &str = "machine";
+
+/// The columns of [`MachineRow`], after a statement's own words.
+macro_rules! with_columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
+              token_id, enrolled_ms, checked_in_ms, boot_id, boot_ms, state, applied, failure ",
+            $after
+        )
+    };
+}
+
+#[derive(FromRow)]
+struct MachineRow {
+    account_id: String,
+    machine_id: String,
+    hostname: String,
+    release: String,
+    architecture: String,
+    build_id: String,
+    agent_version: String,
+    token_id: String,
+    enrolled_ms: i64,
+    #[sqlx(flatten)]
+    check_in: CheckInColumns,
+}
+
+/// The latest check-in; all null before the first.
+#[derive(FromRow)]
+struct CheckInColumns {
+    checked_in_ms: Option<i64>,
+    boot_id: Option<String>,
+    boot_ms: Option<i64>,
+    state: Option<String>,
+    applied: Option<String>,
+    failure: Option<String>,
+}
+
+impl TryFrom<MachineRow> for Machine {
+    type Error = InconsistentRow;
+
+    fn try_from(row: MachineRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            account: parse(TABLE, "account_id", &row.account_id)?,
+            id: parse(TABLE, "machine_id", &row.machine_id)?,
+            hostname: parse(TABLE, "hostname", &row.hostname)?,
+            kernel: KernelBuild {
+                release: parse(TABLE, "release", &row.release)?,
+                architecture: parse(TABLE, "architecture", &row.architecture)?,
+                build_id: parse(TABLE, "build_id", &row.build_id)?,
+            },
+            agent_version: parse(TABLE, "agent_version", &row.agent_version)?,
+            token: parse(TABLE, "token_id", &row.token_id)?,
+            enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
+            last_check_in: row.check_in.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<CheckInColumns> for Option<LastCheckIn> {
+    type Error = InconsistentRow;
+
+    fn try_from(row: CheckInColumns) -> Result<Self, InconsistentRow> {
+        let Some(checked_in_ms) = row.checked_in_ms else {
+            return Ok(None);
+        };
+        let state = ReportedState::from_parts(
+            row.state.as_deref().unwrap_or_default(),
+            row.failure.as_deref(),
+        );
+        Ok(Some(LastCheckIn {
+            at: time(TABLE, "checked_in_ms", checked_in_ms)?,
+            boot_id: parse(TABLE, "boot_id", row.boot_id.as_deref().unwrap_or_default())?,
+            boot_time: time(
+                TABLE,
+                "boot_ms",
+                row.boot_ms
+                    .ok_or_else(|| InconsistentRow::new(TABLE, "boot_ms", "it is null"))?,
+            )?,
+            state: state.ok_or_else(|| InconsistentRow::new(TABLE, "state", "no such state"))?,
+            applied: parse_option(TABLE, "applied", row.applied.as_deref())?,
+        }))
+    }
+}
+
+/// Enrols a machine, or gives an enrolled one a new secret. The caller's transaction holds the
+/// write lock, so what is counted here stays true until it commits.
+pub async fn enrol(
+    connection: &mut SqliteConnection,
+    token: &AccountToken,
+    new: &NewMachine,
+    now: Timestamp,
+) -> Result<Enrolment, StoreError> {
+    let grant = token::authenticate(&mut *connection, token).await?;
+    let renewed = is_enrolled(&mut *connection, grant.account.id, &new.id).await?;
+    if !renewed {
+        check_limit(&mut *connection, grant.account.id, grant.account.plan).await?;
+    }
+    let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
+    let machine = upsert(&mut *connection, &grant, new, secret.hash(), now).await?;
+    let action = if renewed {
+        Action::RenewMachine
+    } else {
+        Action::EnrolMachine
+    };
+    let subject = Subject::Machine(machine.id.clone());
+    let by = Actor::Token(grant.token.id);
+    audit::add(connection, now, &by, action, machine.account, &subject).await?;
+    Ok(Enrolment {
+        machine,
+        secret,
+        plan: grant.account.plan,
+        renewed,
+    })
+}
+
+async fn is_enrolled(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    machine: &MachineId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM machine WHERE account_id = $1 AND machine_id = $2)",
+    )
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .fetch_one(connection)
+    .await
+    .map_err(database("find a machine"))
+}
+
+async fn check_limit(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    plan: Plan,
+) -> Result<(), StoreError> {
+    let Some(limit) = plan.machine_limit() else {
+        return Ok(());
+    };
+    let enrolled: i64 = sqlx::query_scalar("SELECT count(*) FROM machine WHERE account_id = $1")
+        .bind(account.to_string())
+        .fetch_one(connection)
+        .await
+        .map_err(database("count machines"))?;
+    if enrolled < i64::from(limit) {
+        Ok(())
+    } else {
+        Err(StoreError::MachineLimit { plan, limit })
+    }
+}
+
+async fn upsert(
+    connection: &mut SqliteConnection,
+    grant: &TokenGrant,
+    new: &NewMachine,
+    secret: SecretHash,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: MachineRow = sqlx::query_as(with_columns!(
+        "INSERT INTO machine (account_id, machine_id, hostname, release, architecture, build_id,
+             agent_version, token_id, secret_sha256, enrolled_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (account_id, machine_id) DO UPDATE SET
+             hostname = excluded.hostname, release = excluded.release,
+             architecture = excluded.architecture, build_id = excluded.build_id,
+             agent_version = excluded.agent_version, token_id = excluded.token_id,
+             secret_sha256 = excluded.secret_sha256, enrolled_ms = excluded.enrolled_ms,
+             checked_in_ms = NULL, boot_id = NULL, boot_ms = NULL, state = NULL,
+             applied = NULL, failure = NULL
+         RETURNING",
+        ""
+    ))
+    .bind(grant.account.id.to_string())
+    .bind(new.id.as_str())
+    .bind(new.hostname.as_str())
+    .bind(new.kernel.release.as_str())
+    .bind(new.kernel.architecture.as_str())
+    .bind(new.kernel.build_id.as_str())
+    .bind(new.agent_version.as_str())
+    .bind(grant.token.id.to_string())
+    .bind(secret.as_bytes().as_slice())
+    .bind(now.as_millisecond())
+    .fetch_one(connection)
+    .await
+    .map_err(database("enrol a machine"))?;
+    Ok(row.try_into()?)
+}
+
+pub async fn authenticate(
+    executor: impl SqliteExecutor<'_>,
+    secret: &MachineSecret,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE secret_sha256 = $1"
+    ))
+    .bind(secret.hash().as_bytes().as_slice())
+    .fetch_optional(executor)
+    .await
+    .map_err(database("find a machine"))?;
+    Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+}
+
+pub async fn record_check_in(
+    connection: &mut SqliteConnection,
+    secret: &MachineSecret,
+    check_in: &CheckIn,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "UPDATE machine SET release = $2, architecture = $3, build_id = $4, agent_version = $5,
+             checked_in_ms = $6, boot_id = $7, boot_ms = $8, state = $9, applied = $10,
+             failure = $11
+         WHERE secret_sha256 = $1 RETURNING",
+        ""
+    ))
+    .bind(secret.hash().as_bytes().as_slice())
+    .bind(check_in.kernel.release.as_str())
+    .bind(check_in.kernel.architecture.as_str())
+    .bind(check_in.kernel.build_id.as_str())
+    .bind(check_in.agent_version.as_str())
+    .bind(now.as_millisecond())
+    .bind(check_in.boot_id.as_str())
+    .bind(check_in.boot_time.as_millisecond())
+    .bind(check_in.state.as_str())
+    .bind(check_in.applied.map(|version| version.to_string()))
+    .bind(check_in.state.failure().map(FailureText::as_str))
+    .fetch_optional(connection)
+    .await
+    .map_err(database("record a check-in"))?;
+    Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+}
+
+pub async fn release_self(
+    connection: &mut SqliteConnection,
+    secret: &MachineSecret,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let machine = authenticate(&mut *connection, secret).await?;
+    let by = Actor::Machine(machine.id.clone());
+    release(connection, machine.account, &machine.id, &by, now).await
+}
+
+pub async fn release(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    machine: &MachineId,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "DELETE FROM machine WHERE account_id = $1 AND machine_id = $2 RETURNING",
+        ""
+    ))
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("release a machine"))?;
+    let unknown = || StoreError::UnknownMachineId {
+        account,
+        machine: machine.clone(),
+    };
+    let released = Machine::try_from(row.ok_or_else(unknown)?)?;
+    let subject = Subject::Machine(machine.clone());
+    audit::add(
+        connection,
+        now,
+        by,
+        Action::ReleaseMachine,
+        account,
+        &subject,
+    )
+    .await?;
+    Ok(released)
+}
+
+pub async fn of_account(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<Vec<Machine>, StoreError> {
+    account::by_id(&mut *connection, account).await?;
+    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE account_id = $1 ORDER BY hostname, machine_id"
+    ))
+    .bind(account.to_string())
+    .fetch_all(connection)
+    .await
+    .map_err(database("list machines"))?;
+    Ok(rows
+        .into_iter()
+        .map(Machine::try_from)
+        .collect::<Result<_, _>>()?)
+}
