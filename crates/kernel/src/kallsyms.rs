@@ -191,11 +191,6 @@ impl Budget {
     }
 }
 
-/// The next multiple of 8: all kallsyms tables of a 64-bit kernel start at one.
-fn align8(offset: usize) -> usize {
-    offset.next_multiple_of(8)
-}
-
 fn u16_at(data: &[u8], offset: usize) -> Option<u16> {
     data.get(offset..)?
         .first_chunk()

@@ -86,11 +86,14 @@ impl<'data> Vmlinux<'data> {
     }
 
     /// What `/proc/version` prints, e.g. `Linux version 6.1.0-53-amd64 (...) #1 SMP ...`.
+    ///
+    /// Images since 6.1 hold it twice, first with an empty build number (kernel: init/version.c is
+    /// overridden by init/version-timestamp.c); the last one counts.
     pub fn banner(&self) -> Result<&'data str, VmlinuxError> {
         let rodata = self
             .section(".rodata")
             .ok_or(ElfError::NoSection(".rodata"))?;
-        banners(rodata.data).next().ok_or(VmlinuxError::NoBanner)
+        banners(rodata.data).last().ok_or(VmlinuxError::NoBanner)
     }
 
     /// The kernel release that the banner names: what `uname -r` prints.

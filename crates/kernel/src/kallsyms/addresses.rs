@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::tokens::TokenTable;
-use super::{KallsymsError, KallsymsSymbol, align8, u32_at, u64_at};
+use super::{KallsymsError, KallsymsSymbol, u32_at, u64_at};
 
 /// What is known of the addresses beforehand.
 #[derive(Clone, Copy)]
@@ -48,9 +48,10 @@ pub(super) fn assign(
 /// The places where a table can be, each with the encodings that it can have there.
 ///
 /// ```text
-/// before 6.4:  offsets (u32 each), padding, relative base (u64), number of symbols, names, ...
-/// since 6.4:   ..., token table, token index, offsets (u32 each), padding, relative base (u64)
 /// before 4.6:  addresses (u64 each), number of symbols, names, ...
+/// before 6.4:  offsets (u32 each), padding, relative base (u64), number of symbols, names, ...
+/// before 7.0:  ..., token table, token index, offsets (u32 each), padding, relative base (u64)
+/// since 7.0:   ..., token table, token index, offsets (i32 each)
 /// ```
 fn candidates(
     data: &[u8],
@@ -65,15 +66,17 @@ fn candidates(
             found.push((table, Encoding::Relative { base }));
         }
     };
-    let after = align8(tokens.end);
-    relative(after, align8(after + 4 * names.len()));
+    let after = tokens.end.next_multiple_of(8);
+    relative(after, (after + 4 * names.len()).next_multiple_of(8));
     if let Some(base_at) = names.count_at.checked_sub(8)
         && let Some(end) = base_at.checked_sub(4 * names.len())
     {
         relative(end / 8 * 8, base_at);
     }
-    let table = anchor.rodata.wrapping_add(after as u64);
-    found.push((after, Encoding::PlaceRelative { table }));
+    for after in [tokens.end.next_multiple_of(4), after] {
+        let table = anchor.rodata.wrapping_add(after as u64);
+        found.push((after, Encoding::PlaceRelative { table }));
+    }
     if let Some(table) = names.count_at.checked_sub(8 * names.len()) {
         found.push((table, Encoding::Absolute));
     }

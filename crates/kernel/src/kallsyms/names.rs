@@ -2,20 +2,24 @@
 
 use super::tokens::TokenTable;
 use super::{
-    Budget, KallsymsError, KallsymsSymbol, NAME_LIMIT, SYMBOL_LIMIT, SYMBOL_MINIMUM, align8,
-    u32_at, u64_at,
+    Budget, KallsymsError, KallsymsSymbol, NAME_LIMIT, SYMBOL_LIMIT, SYMBOL_MINIMUM, u32_at, u64_at,
 };
 
 /// How far before the token table the names may start, in bytes. A distribution's take 1 to 4 MB.
 const REACH: usize = 64 << 20;
 
+/// Most bytes that a symbol takes on average, markers included. A distribution's take 15.
+const DENSITY: usize = 64;
+
 /// ```text
-/// kallsyms_num_syms:  u32 and padding (u64 before 4.20)
+/// kallsyms_num_syms:  u32, padding (u64 before 4.20)
 /// kallsyms_names:     one record for each symbol, padding
 ///                       length  1 byte, or 2 (ULEB128) since 6.1 if it is above 127
 ///                       tokens  `length` bytes
 /// kallsyms_markers:   u32 (u64 before 4.20) for each 256th symbol: where its record starts
 /// ```
+///
+/// The tables are padded to 8 bytes, since 7.0 to 4.
 pub(super) struct Names<'data> {
     /// Where `kallsyms_num_syms` lies in `.rodata`.
     pub count_at: usize,
@@ -29,17 +33,18 @@ impl<'data> Names<'data> {
         tokens: &TokenTable<'_>,
         budget: &mut Budget,
     ) -> Result<Option<Self>, KallsymsError> {
-        let last = tokens.start / 8 * 8;
-        for count_at in (last.saturating_sub(REACH)..last)
+        let data = &data[..tokens.start];
+        let nearest = tokens.start / 4;
+        for count_at in (nearest.saturating_sub(REACH / 4)..nearest)
             .rev()
-            .step_by(8)
-            .map(|end| end / 8 * 8)
+            .map(|word| word * 4)
         {
             budget.spend(1)?;
-            if let Some(count) = plausible_count(data, count_at, tokens.start) {
-                let names = &data[..tokens.start];
-                if let Some(records) = records(names, count_at + 8, count, budget)? {
-                    return Ok(Some(Self { count_at, records }));
+            if let Some(count) = plausible_count(data, count_at) {
+                for padding in [8, 4] {
+                    if let Some(records) = records(data, count_at, count, padding, budget)? {
+                        return Ok(Some(Self { count_at, records }));
+                    }
                 }
             }
         }
@@ -62,19 +67,22 @@ impl<'data> Names<'data> {
     }
 }
 
-fn plausible_count(data: &[u8], count_at: usize, end: usize) -> Option<usize> {
-    let count = usize::try_from(u64_at(data, count_at)?).ok()?;
-    let room = (end - count_at) / 2;
-    ((SYMBOL_MINIMUM..=SYMBOL_LIMIT).contains(&count) && count <= room).then_some(count)
+fn plausible_count(data: &[u8], count_at: usize) -> Option<usize> {
+    let count = usize::try_from(u32_at(data, count_at)?).ok()?;
+    let room = data.len() - count_at;
+    let dense = room / DENSITY <= count && count <= room / 2;
+    ((SYMBOL_MINIMUM..=SYMBOL_LIMIT).contains(&count) && dense).then_some(count)
 }
 
-/// The records from `start` on, if the markers behind them agree.
+/// The records behind the count, if the markers behind them agree.
 fn records<'data>(
     data: &'data [u8],
-    start: usize,
+    count_at: usize,
     count: usize,
+    padding: usize,
     budget: &mut Budget,
 ) -> Result<Option<Vec<&'data [u8]>>, KallsymsError> {
+    let start = (count_at + 4).next_multiple_of(padding);
     let mut records = Vec::new();
     let mut markers = Vec::new();
     let mut offset = start;
@@ -89,7 +97,8 @@ fn records<'data>(
         records.push(record);
         offset = next;
     }
-    Ok(markers_agree(data, align8(offset), &markers).then_some(records))
+    let markers_at = offset.next_multiple_of(padding);
+    Ok(markers_agree(data, markers_at, &markers).then_some(records))
 }
 
 /// The record at `offset` and where the next one starts.
