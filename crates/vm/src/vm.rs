@@ -1,0 +1,276 @@
+//! A running virtual machine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::builder::VmBuilder;
+use crate::channel::{Channel, ConsoleSink, Epoch, follow_console, no_answer};
+use crate::command::{CommandOutput, GuestCommand, text};
+use crate::qemu::{Machine, NETWORK_ID, Qemu};
+use crate::qmp::Qmp;
+use crate::state::SharedState;
+use crate::wire::{self, Action, Answer, Bytes, Ready, WRITE_CHUNK};
+use crate::{GuestKernel, VmError};
+
+/// How long the guest may take for the answer itself, beyond what it was asked to do.
+const ANSWER_GRACE: Duration = Duration::from_secs(60);
+
+/// A running virtual machine. Dropping it kills QEMU, in a panic as well.
+#[derive(Debug)]
+pub struct Vm {
+    // Dropped first: the files below are QEMU's.
+    qemu: Qemu,
+    channel: Channel,
+    qmp: Mutex<Qmp>,
+    state: Arc<SharedState>,
+    transfer: Mutex<()>,
+    boot_timeout: Duration,
+    _folder: TempDir,
+}
+
+/// All that a start needs.
+pub(crate) struct Started {
+    pub machine: Machine,
+    pub folder: TempDir,
+    pub boot_timeout: Duration,
+    pub console: Option<ConsoleSink>,
+}
+
+impl Vm {
+    /// Begins a machine with this kernel, two processors, 512 MiB and a network.
+    pub fn builder(kernel: GuestKernel) -> VmBuilder {
+        VmBuilder::new(kernel)
+    }
+
+    pub(crate) fn start(started: Started) -> Result<Self, VmError> {
+        let (qemu, sockets) = Qemu::start(&started.machine)?;
+        let state = Arc::new(SharedState::default());
+        follow_console(sockets.console, Arc::clone(&state), started.console);
+        let channel = Channel::open(sockets.agent, Arc::clone(&state))?;
+        let vm = Self {
+            qemu,
+            channel,
+            qmp: Mutex::new(Qmp::open(sockets.qmp)?),
+            state,
+            transfer: Mutex::new(()),
+            boot_timeout: started.boot_timeout,
+            _folder: started.folder,
+        };
+        vm.wait_until_ready(Epoch::default())?;
+        Ok(vm)
+    }
+
+    /// Runs a program as root to its end; see [`Self::command`] for more.
+    pub fn run(&self, argv: &[&str]) -> Result<CommandOutput, VmError> {
+        self.command(argv).run()
+    }
+
+    /// Runs a line of shell as root.
+    pub fn shell(&self, script: &str) -> Result<CommandOutput, VmError> {
+        self.run(&["sh", "-c", script])
+    }
+
+    /// A command whose user, timeout, environment or input is not the usual one.
+    pub fn command(&self, argv: &[&str]) -> GuestCommand<'_> {
+        GuestCommand::new(self, argv.iter().map(ToString::to_string).collect())
+    }
+
+    /// Starts a line of shell as root and leaves it running, its output appended to the file
+    /// `log` in the guest. Returns its process id.
+    pub fn spawn_shell(&self, script: &str, log: &str) -> Result<u32, VmError> {
+        // With `exec`, the id belongs to the program and not to a shell around it.
+        self.command(&["sh", "-c", &format!("exec {script}")])
+            .spawn(log)
+    }
+
+    pub(crate) fn run_command(
+        &self,
+        command: wire::Command,
+        timeout: Duration,
+    ) -> Result<CommandOutput, VmError> {
+        let line = command.argv.join(" ");
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let action = Action::Run {
+            command,
+            timeout_ms,
+        };
+        match self
+            .channel
+            .ask(action, timeout.saturating_add(ANSWER_GRACE))?
+        {
+            Answer::Finished(finished) => Ok(finished.into()),
+            Answer::TimedOut { stdout, stderr } => Err(VmError::CommandTimeout {
+                command: line,
+                after: timeout,
+                output: text(&stdout) + &text(&stderr),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn spawn_command(&self, command: wire::Command, log: &str) -> Result<u32, VmError> {
+        let log = log.to_owned();
+        match self
+            .channel
+            .ask(Action::Spawn { command, log }, ANSWER_GRACE)?
+        {
+            Answer::Started { pid } => Ok(pid),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Writes a file of the guest; folders on the way are made.
+    ///
+    /// It goes over a serial line, a few hundred KiB a second: larger ones belong into the
+    /// initramfs ([`VmBuilder::file`]).
+    pub fn write_file(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), VmError> {
+        // One transfer at a time keeps what the guest has to buffer below its limit.
+        let _turn = self.transfer.lock().unwrap_or_else(PoisonError::into_inner);
+        let empty = bytes.is_empty().then_some(bytes);
+        let mut offset = 0;
+        for chunk in bytes.chunks(WRITE_CHUNK).chain(empty) {
+            let action = Action::WriteFile {
+                path: path.to_owned(),
+                offset,
+                mode,
+                data: Bytes(chunk.to_vec()),
+            };
+            self.channel.ask(action, ANSWER_GRACE)?;
+            offset += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads a file of the guest.
+    pub fn read_file(&self, path: &str) -> Result<Vec<u8>, VmError> {
+        let mut bytes = Vec::new();
+        loop {
+            let action = Action::ReadFile {
+                path: path.to_owned(),
+                offset: bytes.len() as u64,
+            };
+            match self.channel.ask(action, ANSWER_GRACE)? {
+                Answer::Piece { data, end } => {
+                    bytes.extend(data.0);
+                    if end {
+                        return Ok(bytes);
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Everything that the kernel printed so far, over all boots.
+    pub fn console(&self) -> String {
+        self.state.lock().console.text().to_owned()
+    }
+
+    /// Waits until the console holds a text; `false` when the time was up first.
+    pub fn wait_for_console(&self, text: &str, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let holds = |found: bool| found.then_some(());
+        let found = self
+            .state
+            .wait(deadline, |state| holds(state.console.text().contains(text)));
+        found.is_some()
+    }
+
+    /// The kernel's id of this boot; another one after each restart.
+    pub fn boot_id(&self) -> String {
+        self.last_ready().boot_id
+    }
+
+    /// What `uname -r` prints in the guest.
+    pub fn kernel_release(&self) -> String {
+        self.last_ready().kernel_release
+    }
+
+    fn last_ready(&self) -> Ready {
+        let ready = self.state.lock().ready.clone();
+        ready.unwrap_or_else(|| Ready {
+            boot_id: String::new(),
+            kernel_release: String::new(),
+        })
+    }
+
+    /// Plugs the network cable in (`true`) or pulls it out.
+    pub fn set_link(&self, up: bool) -> Result<(), VmError> {
+        self.qmp("set_link", &json!({ "name": NETWORK_ID, "up": up }))
+    }
+
+    /// An orderly restart: processes are ended, the disk is unmounted, the initramfs is as it
+    /// was at first. Returns when the guest answers again.
+    pub fn reboot(&self) -> Result<(), VmError> {
+        let before = self.now();
+        self.channel.ask(Action::Reboot, ANSWER_GRACE)?;
+        self.wait_until_ready(before)
+    }
+
+    /// Presses the reset button. Returns when the guest answers again.
+    pub fn reset(&self) -> Result<(), VmError> {
+        let before = self.now();
+        self.qmp("system_reset", &json!({}))?;
+        self.wait_until_ready(before)
+    }
+
+    /// Waits until the guest answers in another boot than the given one, for a machine that
+    /// restarts by itself: after a panic, or because a program in it says so.
+    pub fn wait_for_restart(&self, boot_id: &str, timeout: Duration) -> Result<(), VmError> {
+        let epoch = self.now();
+        let deadline = Instant::now() + timeout;
+        let found = self.state.wait(deadline, |state| {
+            let another = state
+                .ready
+                .as_ref()
+                .is_some_and(|ready| ready.boot_id != boot_id);
+            if another {
+                return Some(Ok(()));
+            }
+            epoch.ended(state).map(Err)
+        });
+        found.unwrap_or_else(|| Err(no_answer(&self.state, timeout)))
+    }
+
+    /// Switches the machine off in an orderly way.
+    pub fn shutdown(mut self) -> Result<(), VmError> {
+        self.channel.ask(Action::PowerOff, ANSWER_GRACE)?;
+        if self.qemu.wait_for_end(Instant::now() + ANSWER_GRACE) {
+            return Ok(());
+        }
+        Err(no_answer(&self.state, ANSWER_GRACE))
+    }
+
+    /// Pulls the plug. The disk image stays as it is at this moment.
+    pub fn power_cut(self) {
+        drop(self);
+    }
+
+    fn now(&self) -> Epoch {
+        Epoch::of(&self.state.lock())
+    }
+
+    fn qmp(&self, command: &str, arguments: &Value) -> Result<(), VmError> {
+        let mut qmp = self.qmp.lock().unwrap_or_else(PoisonError::into_inner);
+        qmp.execute(command, arguments).map(drop)
+    }
+
+    fn wait_until_ready(&self, since: Epoch) -> Result<(), VmError> {
+        let deadline = Instant::now() + self.boot_timeout;
+        let found = self.state.wait(deadline, |state| {
+            if since.answers_anew(state) {
+                return Some(Ok(()));
+            }
+            since.crashed(state).map(Err)
+        });
+        found.unwrap_or_else(|| Err(no_answer(&self.state, self.boot_timeout)))
+    }
+}
+
+fn unexpected(answer: &Answer) -> VmError {
+    let text = format!("{answer:?}");
+    VmError::UnexpectedAnswer(text.chars().take(200).collect())
+}
