@@ -5,15 +5,26 @@
 //! does so per unit (6.1), already processed by objtool. What is not understood is refused
 //! ([`Refusal`]): a wrong patch is worse than none.
 
+mod code;
+mod code_checks;
+mod compare;
+mod correlate;
+mod data_checks;
 mod elf_file;
 mod error;
 mod klp;
+mod matcher;
+mod names;
 pub mod object;
 mod post_link;
 mod refusal;
 mod resolve;
+mod special;
+mod unit;
 
+pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
 pub use error::DifferError;
 pub use post_link::post_link;
 pub use refusal::Refusal;
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};
+pub use special::EntrySizes;

@@ -1,0 +1,203 @@
+//! What speaks against a patch in the data and the tables of a unit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::matcher::Matcher;
+use crate::names::without_digits;
+use crate::refusal::Refusal;
+use crate::special::{Role, role};
+use crate::unit::{Target, Unit};
+
+/// Objects with equal content tell which static variables correspond.
+pub(crate) fn learn_from_content(matcher: &mut Matcher<'_>) {
+    for (old, new) in pairs(matcher) {
+        let (same, attempt) = matcher.same_content(old, new);
+        if same {
+            for (a, b) in attempt.assumed.into_inner() {
+                matcher.pair_data(a, b);
+            }
+        }
+    }
+}
+
+pub(crate) fn refusals(matcher: &Matcher<'_>) -> Vec<Refusal> {
+    let mut refusals: Vec<Refusal> = pairs(matcher)
+        .into_iter()
+        .filter_map(|(old, new)| of_object(matcher, old, new))
+        .collect();
+    refusals.extend(of_sections(matcher));
+    refusals.extend(of_tables(matcher.old, matcher.new));
+    refusals
+}
+
+fn pairs(matcher: &Matcher<'_>) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<(usize, usize)> = matcher
+        .data
+        .iter()
+        .map(|(&old, &new)| (old, new))
+        .filter(|&(old, _)| role(&matcher.old.section_of(old).name) == Role::Plain)
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+fn of_object(matcher: &Matcher<'_>, old: usize, new: usize) -> Option<Refusal> {
+    let (before, after) = (matcher.old.section_of(old), matcher.new.section_of(new));
+    let symbol = matcher.old.name(old).to_owned();
+    let (from, to) = (matcher.old.symbol(old).size, matcher.new.symbol(new).size);
+    if from != to {
+        return Some(Refusal::DataSize {
+            symbol,
+            old: from,
+            new: to,
+        });
+    }
+    if before.flags != after.flags || data_class(&before.name) != data_class(&after.name) {
+        let (old, new) = (before.name.clone(), after.name.clone());
+        return Some(Refusal::Moved { symbol, old, new });
+    }
+    if before.grouped || after.grouped {
+        let (same, _) = matcher.same_content(old, new);
+        return (!same).then_some(Refusal::Grouped { symbol });
+    }
+    if matcher.same_content(old, new).0 {
+        return None;
+    }
+    let section = before.name.clone();
+    let constant = !before.is_writable() || section.starts_with(".data.rel.ro");
+    Some(if constant {
+        Refusal::ConstantChanged { symbol, section }
+    } else {
+        Refusal::InitialValue { symbol, section }
+    })
+}
+
+/// Sections with a meaning (`.data..read_mostly`) are their own class; `.data.x` and `.bss.x`
+/// are variables alike, and a difference between them is one of the initial value.
+fn data_class(section: &str) -> &str {
+    for class in [".data.rel.ro", ".data.rel", ".rodata"] {
+        if section == class
+            || section
+                .strip_prefix(class)
+                .is_some_and(|rest| rest.starts_with('.'))
+        {
+            return if class == ".rodata" {
+                ".rodata"
+            } else {
+                ".data"
+            };
+        }
+    }
+    let special = section.starts_with(".data..") || section.starts_with(".bss..");
+    if !special && (section.starts_with(".data") || section.starts_with(".bss")) {
+        return ".data";
+    }
+    section
+}
+
+/// Sections of one name must stay what they are.
+fn of_sections(matcher: &Matcher<'_>) -> Vec<Refusal> {
+    let kinds = |unit: &Unit| -> BTreeMap<String, BTreeSet<(u64, u64)>> {
+        let mut kinds: BTreeMap<String, BTreeSet<(u64, u64)>> = BTreeMap::new();
+        for section in unit
+            .object
+            .sections
+            .iter()
+            .filter(|section| section.is_alloc())
+        {
+            kinds
+                .entry(section.name.clone())
+                .or_default()
+                .insert((section.flags, section.entsize));
+        }
+        kinds
+    };
+    let after = kinds(matcher.new);
+    kinds(matcher.old)
+        .into_iter()
+        .filter(|(name, kind)| after.get(name).is_some_and(|other| other != kind))
+        .map(|(section, _)| Refusal::SectionChanged { section })
+        .collect()
+}
+
+/// Tables that the kernel reads once: nothing may be added to them or changed in them.
+fn of_tables(old: &Unit, new: &Unit) -> Vec<Refusal> {
+    let before = tables(old);
+    let mut refusals = Vec::new();
+    for ((role, name), content) in tables(new) {
+        let known = before.get(&(role.clone(), name.clone()));
+        let added = content.iter().find(|(entry, count)| {
+            known
+                .and_then(|known| known.get(*entry))
+                .is_none_or(|known| known < *count)
+        });
+        if added.is_some() {
+            refusals.push(match name.split_once('+') {
+                Some((_, symbol)) if role == "export" => Refusal::Export {
+                    symbol: symbol.to_owned(),
+                },
+                _ if role == "export" => Refusal::Export { symbol: name },
+                _ => Refusal::LoadTimeTable { section: name },
+            });
+        }
+    }
+    refusals
+}
+
+type Content = BTreeMap<Vec<u8>, usize>;
+
+/// The tables of a unit by name; the strings of `.modinfo` one by one, the others whole.
+fn tables(unit: &Unit) -> BTreeMap<(String, String), Content> {
+    let mut tables: BTreeMap<(String, String), Content> = BTreeMap::new();
+    for (index, section) in unit.object.sections.iter().enumerate() {
+        let kind = match role(&section.name) {
+            Role::LoadTime => "load",
+            Role::Export => "export",
+            Role::Unknown => "unknown",
+            _ => continue,
+        };
+        if !section.is_alloc() || section.size == 0 {
+            continue;
+        }
+        let content = tables
+            .entry((kind.to_owned(), section.name.clone()))
+            .or_default();
+        if section.name == ".modinfo" {
+            for text in section.data.split(|&byte| byte == 0) {
+                content.insert(text.to_vec(), 1);
+            }
+        } else {
+            *content.entry(described(unit, index)).or_default() += 1;
+        }
+    }
+    tables
+}
+
+/// Bytes and references of a section, as text that compares between objects.
+fn described(unit: &Unit, index: usize) -> Vec<u8> {
+    let section = unit.section(index);
+    let mut out = if section.is_nobits() {
+        section.size.to_le_bytes().to_vec()
+    } else {
+        section.data.clone()
+    };
+    for relocation in &section.relocations {
+        out.extend(format!("\n{:#x} {} ", relocation.offset, relocation.r_type).bytes());
+        match unit.target(index, relocation) {
+            Target::Outside { symbol, offset } | Target::Atom { symbol, offset } => {
+                out.extend(format!("{}{offset:+}", without_digits(unit.name(symbol))).bytes());
+            }
+            Target::Literal { section, offset } => out.extend(unit.literal(section, offset)),
+            Target::Constant { section, offset } => {
+                let target = unit.section(section);
+                let end = (offset + target.entsize).min(target.size);
+                out.extend(target.bytes(offset, end).unwrap_or_default().iter());
+            }
+            Target::Place { section, offset } => {
+                let name = without_digits(&unit.section(section).name);
+                out.extend(format!("{name}{offset:+}").bytes());
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,348 @@
+//! The sections of x86-64 kernels that list places in the code, and what becomes of each.
+
+use crate::error::DifferError;
+use crate::unit::{Range, Unit};
+
+/// Sizes of table entries, where the kernel at hand differs from the usual ones.
+///
+/// Entries of `.altinstructions` (12 to 14 bytes) and `__jump_table` (16 or 24) are measured by
+/// their relocations when left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntrySizes {
+    /// `struct alt_instr` (default: measured).
+    pub altinstructions: Option<u64>,
+    /// `struct jump_entry` (default: measured).
+    pub jump_table: Option<u64>,
+    /// `struct bug_entry` (default: 12).
+    pub bug_table: u64,
+    /// `struct exception_table_entry` (default: 12).
+    pub ex_table: u64,
+    /// `struct paravirt_patch_site` (default: 16).
+    pub parainstructions: u64,
+}
+
+impl Default for EntrySizes {
+    fn default() -> Self {
+        Self {
+            altinstructions: None,
+            jump_table: None,
+            bug_table: 12,
+            ex_table: 12,
+            parainstructions: 16,
+        }
+    }
+}
+
+/// A table whose entries begin with the place in the code that they are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Table {
+    Altinstructions,
+    Bug,
+    Exception,
+    Jump,
+    StaticCall,
+    Paravirt,
+    /// Lists of bare places: nothing but the code itself decides what is in them.
+    Sites(u64),
+    /// `.orc_unwind_ip`, with one entry of `.orc_unwind` for each of its own.
+    OrcIp,
+}
+
+/// What a section is to the differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Table(Table),
+    /// Goes along with `.orc_unwind_ip`.
+    Orc,
+    /// Code outside of functions, reached from tables and jumps: `.altinstr_replacement`.
+    Fragments,
+    /// Says nothing about the running code; ignored and never carried.
+    Ignored,
+    /// Read at boot or at module load: must not change, is never carried.
+    LoadTime,
+    /// `__ksymtab` and its relatives.
+    Export,
+    /// Code, variables, constants.
+    Plain,
+    Unknown,
+}
+
+const IGNORED: &[&str] = &[
+    ".discard",
+    ".note",
+    ".eh_frame",
+    ".comment",
+    ".debug",
+    ".llvm",
+    ".ibt_endbr_seal",
+    ".printk_index",
+    "__patchable_function_entries",
+    ".orc_header",
+    ".export_symbol",
+    "__ksymtab_strings",
+    "_error_injection_whitelist",
+    ".cfi_sites",
+    ".GCC.command.line",
+];
+const LOAD_TIME: &[&str] = &[
+    ".initcall",
+    ".con_initcall",
+    ".init.setup",
+    "__param",
+    "__modver",
+    ".modinfo",
+    "__tracepoints",
+    "_ftrace_events",
+    "_ftrace_eval_map",
+    "__bpf_raw_tp_map",
+    "__syscalls_metadata",
+    ".static_call_tramp_key",
+    ".BTF_ids",
+    ".apicdrivers",
+    ".x86_cpu_dev.init",
+    ".iommu_table",
+    "__earlycon_table",
+    ".ctors",
+    ".init_array",
+];
+const EXPORT: &[&str] = &["__ksymtab", "___ksymtab", "__kcrctab", "___kcrctab"];
+const PLAIN: &[&str] = &[
+    ".text",
+    ".data",
+    ".bss",
+    ".rodata",
+    ".init.",
+    ".exit.",
+    ".ref.",
+    ".noinstr.text",
+    ".sched.text",
+    ".spinlock.text",
+    ".irqentry.text",
+    ".softirqentry.text",
+    ".kprobes.text",
+    ".cpuidle.text",
+    ".entry.text",
+    ".lsm_info",
+    ".static_call.text",
+    ".head.text",
+    "__dyndbg",
+    "__verbose",
+    ".meminit.",
+    ".cpuinit.",
+    ".devinit.",
+    ".sdata",
+];
+
+/// The part that a section's name tells.
+pub(crate) fn role(name: &str) -> Role {
+    let begins = |list: &[&str]| list.iter().any(|prefix| name.starts_with(prefix));
+    match name {
+        ".altinstructions" => Role::Table(Table::Altinstructions),
+        "__bug_table" => Role::Table(Table::Bug),
+        "__ex_table" => Role::Table(Table::Exception),
+        "__jump_table" => Role::Table(Table::Jump),
+        ".static_call_sites" => Role::Table(Table::StaticCall),
+        ".parainstructions" => Role::Table(Table::Paravirt),
+        ".smp_locks" | ".retpoline_sites" | ".return_sites" | ".call_sites" => {
+            Role::Table(Table::Sites(4))
+        }
+        "__mcount_loc" | "_kprobe_blacklist" => Role::Table(Table::Sites(8)),
+        ".orc_unwind_ip" => Role::Table(Table::OrcIp),
+        ".orc_unwind" => Role::Orc,
+        ".altinstr_replacement" | ".altinstr_aux" | ".fixup" | ".text..refcount" => Role::Fragments,
+        _ if begins(IGNORED) => Role::Ignored,
+        _ if begins(LOAD_TIME) => Role::LoadTime,
+        _ if begins(EXPORT) => Role::Export,
+        _ if begins(PLAIN) => Role::Plain,
+        _ => Role::Unknown,
+    }
+}
+
+/// Freed after boot, or never there.
+pub(crate) fn is_init(section: &str) -> bool {
+    [
+        ".init",
+        ".exit",
+        ".meminit",
+        ".cpuinit",
+        ".devinit",
+        ".head.text",
+    ]
+    .iter()
+    .any(|prefix| section.starts_with(prefix))
+}
+
+/// One entry of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub table: Table,
+    pub range: Range,
+    /// The place in the code that the entry is about.
+    pub site: (usize, u64),
+    /// The entry of `.orc_unwind` that goes with it.
+    pub companion: Option<Range>,
+}
+
+/// All entries of all tables, in the order of the file.
+pub(crate) fn entries(unit: &Unit, sizes: &EntrySizes) -> Result<Vec<Entry>, DifferError> {
+    let mut all = Vec::new();
+    for (index, section) in unit.object.sections.iter().enumerate() {
+        let Role::Table(table) = role(&section.name) else {
+            continue;
+        };
+        if !section.is_alloc() || section.size == 0 {
+            continue;
+        }
+        let size = entry_size(unit, index, table, sizes)?;
+        let companions = companions(unit, index, table)?;
+        let count = section.size.div_ceil(size);
+        let whole = section.size.is_multiple_of(size);
+        // The last entry of `.parainstructions` goes without the padding behind it.
+        if !whole && table != Table::Paravirt {
+            let what = format!(
+                "{} bytes are no multiple of its {size}-byte entries",
+                section.size
+            );
+            return Err(DifferError::damaged(&section.name, what));
+        }
+        for number in 0..count {
+            let start = number * size;
+            let range = Range {
+                section: index,
+                start,
+                end: (start + size).min(section.size),
+            };
+            if let Some(site) = site(unit, range)? {
+                let companion = companions.map(|(section, size)| Range {
+                    section,
+                    start: number * size,
+                    end: (number + 1) * size,
+                });
+                all.push(Entry {
+                    table,
+                    range,
+                    site,
+                    companion,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The place that the first field of an entry points to; `None` for a padding entry.
+fn site(unit: &Unit, range: Range) -> Result<Option<(usize, u64)>, DifferError> {
+    let section = unit.section(range.section);
+    let relocations = section.relocations_in(range.start, range.end);
+    let Some(first) = relocations.first() else {
+        return Ok(None);
+    };
+    if first.offset != range.start {
+        let what = format!(
+            "the entry at {:#x} does not begin with its place",
+            range.start
+        );
+        return Err(DifferError::damaged(&section.name, what));
+    }
+    let place = unit.location(range.section, first);
+    match place.and_then(|(home, offset)| Some((home, u64::try_from(offset).ok()?))) {
+        Some(place) => Ok(Some(place)),
+        None => {
+            let what = format!(
+                "the entry at {:#x} is about no place in this unit",
+                range.start
+            );
+            Err(DifferError::damaged(&section.name, what))
+        }
+    }
+}
+
+fn entry_size(
+    unit: &Unit,
+    index: usize,
+    table: Table,
+    sizes: &EntrySizes,
+) -> Result<u64, DifferError> {
+    let measured = |relocations: usize| {
+        let section = unit.section(index);
+        let second = section
+            .relocations
+            .get(relocations)
+            .map_or(section.size, |r| r.offset);
+        second - section.relocations.first().map_or(0, |r| r.offset)
+    };
+    let size = match table {
+        Table::Altinstructions => sizes.altinstructions.unwrap_or_else(|| measured(2)),
+        Table::Jump => sizes.jump_table.unwrap_or_else(|| measured(3)),
+        Table::Bug => sizes.bug_table,
+        Table::Exception => sizes.ex_table,
+        Table::Paravirt => sizes.parainstructions,
+        Table::StaticCall => 8,
+        Table::OrcIp => 4,
+        Table::Sites(size) => size,
+    };
+    let sound = match table {
+        Table::Altinstructions => (12..=14).contains(&size),
+        Table::Jump => size == 16 || size == 24,
+        _ => size >= 4,
+    };
+    if sound {
+        Ok(size)
+    } else {
+        let what = format!("its entries seem to have {size} bytes, which no kernel uses");
+        Err(DifferError::damaged(&unit.section(index).name, what))
+    }
+}
+
+fn companions(
+    unit: &Unit,
+    index: usize,
+    table: Table,
+) -> Result<Option<(usize, u64)>, DifferError> {
+    if table != Table::OrcIp {
+        return Ok(None);
+    }
+    let ips = unit.section(index);
+    let found = unit
+        .object
+        .sections
+        .iter()
+        .position(|section| section.name == ".orc_unwind");
+    let orc = found.ok_or_else(|| DifferError::damaged(&ips.name, "`.orc_unwind` is missing"))?;
+    let count = ips.size / 4;
+    let size = unit.section(orc).size;
+    if count == 0 || !size.is_multiple_of(count) {
+        return Err(DifferError::damaged(
+            &ips.name,
+            "`.orc_unwind` has another number of entries",
+        ));
+    }
+    Ok(Some((orc, size / count)))
+}
+
+/// Bytes of the replacement that an `.altinstructions` entry names
+/// (kernel: `struct alt_instr.replacementlen`, 6.3 and later have wider flags before it).
+pub(crate) fn replacement_length(unit: &Unit, entry: Range) -> u64 {
+    let at = if entry.end - entry.start == 14 {
+        13
+    } else {
+        11
+    };
+    byte(unit, entry, at)
+}
+
+/// Bytes of the original code that an `.altinstructions` entry replaces.
+pub(crate) fn original_length(unit: &Unit, entry: Range) -> u64 {
+    let at = if entry.end - entry.start == 14 {
+        12
+    } else {
+        10
+    };
+    byte(unit, entry, at)
+}
+
+fn byte(unit: &Unit, entry: Range, at: u64) -> u64 {
+    let data = &unit.section(entry.section).data;
+    data.get((entry.start + at) as usize)
+        .map_or(0, |&byte| u64::from(byte))
+}
