@@ -1,1 +1,29 @@
+//! The machine's side: the daemon that keeps the running kernel patched, and its command line.
+//!
+//! What decides is pure ([`lifecycle`], [`decide`], [`schedule`]); what acts is around it.
 
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod decide;
+pub mod engine;
+pub mod exit_code;
+pub mod facts;
+pub mod failure;
+pub mod files;
+pub mod http;
+pub mod lifecycle;
+pub mod livepatch_sysfs;
+pub mod module_check;
+pub mod module_loader;
+pub mod patches;
+pub mod paths;
+pub mod schedule;
+pub mod socket;
+pub mod state;
+pub mod status;
+#[cfg(test)]
+mod testing;
+pub mod transport;

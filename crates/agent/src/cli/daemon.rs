@@ -1,0 +1,63 @@
+//! `livepatch daemon`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::SystemClock;
+use crate::config;
+use crate::daemon;
+use crate::engine::{Engine, TRANSITION_TIMEOUT};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::module_loader::HostKernel;
+use crate::paths::Paths;
+
+/// Time for blocking work, such as a download, to notice that the daemon ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+pub fn run(paths: Paths) -> Result<ExitCode, Failure> {
+    let settings = config::load(&paths)?;
+    start_log(settings.log_level);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start the daemon").because(error.to_string()))?;
+    let result = runtime.block_on(async {
+        let stop = stop_signal()?;
+        let kernel = Arc::new(HostKernel);
+        let clock = Arc::new(SystemClock);
+        let engine = Engine::open(paths.clone(), kernel, clock, TRANSITION_TIMEOUT)?;
+        daemon::run(&paths, Arc::new(engine), stop).await
+    });
+    runtime.shutdown_timeout(LAST_PATIENCE);
+    result.map(|()| ExitCode::Success)
+}
+
+/// The service manager's log adds the time.
+fn start_log(level: config::LogLevel) {
+    let filter = EnvFilter::new(format!("warn,suture_agent={}", level.as_str()));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .without_time()
+        .init();
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::new("cannot listen for signals").because(error.to_string())
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

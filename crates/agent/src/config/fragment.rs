@@ -1,0 +1,146 @@
+//! One configuration file: every key optional.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::files;
+
+/// Largest configuration file (`ca-certs` may hold a bundle of certificates as text).
+const LIMIT: u64 = 1 << 20;
+
+/// The keys of a configuration file, as written by a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Fragment {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_plain_http: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_certs: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_interval: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_proxy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+}
+
+/// A configuration file that cannot be used.
+#[derive(Debug, Error)]
+pub enum FragmentError {
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("`{}` is not a configuration file", path.display())]
+    Parse {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Fragment {
+    /// Reads the file at `path`; none is the same as an empty one.
+    pub fn read(path: &Path) -> Result<Self, FragmentError> {
+        let read = |source| FragmentError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = files::if_exists(files::read_text(path, LIMIT)).map_err(read)?;
+        toml::from_str(&text.unwrap_or_default()).map_err(|error| FragmentError::Parse {
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    }
+
+    /// Reads all `*.toml` of `dirs`: a later directory wins, and in a directory a later name.
+    pub fn read_all(dirs: &[PathBuf]) -> Result<Self, FragmentError> {
+        let mut merged = Self::default();
+        for dir in dirs {
+            for path in toml_files(dir)? {
+                merged = Self::read(&path)?.or(merged);
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Keys of `self`, and where it has none those of `earlier`.
+    pub fn or(self, earlier: Self) -> Self {
+        Self {
+            remote_server: self.remote_server.or(earlier.remote_server),
+            allow_plain_http: self.allow_plain_http.or(earlier.allow_plain_http),
+            ca_certs: self.ca_certs.or(earlier.ca_certs),
+            check_interval: self.check_interval.or(earlier.check_interval),
+            http_proxy: self.http_proxy.or(earlier.http_proxy),
+            https_proxy: self.https_proxy.or(earlier.https_proxy),
+            no_proxy: self.no_proxy.or(earlier.no_proxy),
+            log_level: self.log_level.or(earlier.log_level),
+            root: self.root.or(earlier.root),
+        }
+    }
+}
+
+fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, FragmentError> {
+    let read = |source| FragmentError::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let Some(entries) = files::if_exists(std::fs::read_dir(dir)).map_err(read)? else {
+        return Ok(Vec::new());
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(read)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn later_directories_and_later_names_win_key_by_key() {
+        let tree = tempfile::tempdir().unwrap();
+        let dirs = ["lib", "run", "etc"].map(|name| tree.path().join(name));
+        fs::create_dir(&dirs[0]).unwrap();
+        fs::create_dir(&dirs[2]).unwrap();
+        let vendor = "check-interval = 60\nlog-level = 'warn'\nno-proxy = 'localhost'";
+        fs::write(dirs[0].join("10-vendor.toml"), vendor).unwrap();
+        fs::write(dirs[0].join("20-vendor.toml"), "no-proxy = 'example.com'").unwrap();
+        fs::write(dirs[0].join("README"), "not a fragment").unwrap();
+        fs::write(dirs[2].join("50-site.toml"), "check-interval = 15").unwrap();
+        let merged = Fragment::read_all(&dirs).unwrap();
+        assert_eq!(merged.check_interval, Some(15));
+        assert_eq!(merged.log_level.as_deref(), Some("warn"));
+        assert_eq!(merged.no_proxy.as_deref(), Some("example.com"));
+    }
+
+    #[test]
+    fn a_misspelt_key_names_its_file() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("50-site.toml");
+        fs::write(&path, "check-intervall = 15").unwrap();
+        let error = Fragment::read_all(&[tree.path().to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("50-site.toml"), "{error}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("unknown field `check-intervall`"), "{cause}");
+    }
+}

@@ -1,0 +1,147 @@
+//! Hands a verified patch to the kernel and follows its transition.
+
+use std::time::Duration;
+
+use suture_advisory::PatchVersion;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::Engine;
+use crate::failure::Failure;
+use crate::lifecycle::{Load, Subject};
+use crate::livepatch_sysfs::unpatched_tasks;
+use crate::module_loader;
+use crate::patches::VerifiedPatch;
+
+/// Between two looks at sysfs. The kernel does not notify watchers of `transition`.
+const POLL: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Loads `patch` and waits until every task runs it, or until the transition is overdue.
+    /// The journal is ahead of each step.
+    pub(super) async fn apply(&self, patch: VerifiedPatch) -> Result<(), Failure> {
+        let version = patch.manifest.version;
+        if self.is_stopping() {
+            return Err(Failure::new(format!(
+                "patch {version} is not applied, the agent stops"
+            )));
+        }
+        let subject = self.subject(version);
+        self.memory
+            .record(&self.dir, Load::begin(subject.clone(), self.clock.now()))?;
+        if let Err(failure) = self.load(version, patch.module).await {
+            self.refused(subject, &failure)?;
+            return Err(failure);
+        }
+        let now = self.clock.now();
+        self.memory
+            .step(&self.dir, |load| load.clone().loaded(now).unwrap_or(load))?;
+        info!(patch.version = %version, "the kernel took patch {version}");
+        self.wait(version).await
+    }
+
+    pub(super) fn subject(&self, version: PatchVersion) -> Subject {
+        Subject {
+            version,
+            kernel: self.facts.kernel.clone(),
+            boot_id: self.facts.boot_id.clone(),
+        }
+    }
+
+    /// Notes that a patch is not loaded, and why.
+    pub(super) fn refused(&self, subject: Subject, failure: &Failure) -> Result<(), Failure> {
+        let reason: String = failure.one_line().chars().take(1000).collect();
+        let (at, hint) = (self.clock.now(), failure.hint.clone());
+        self.memory.record(
+            &self.dir,
+            Load::Refused {
+                subject,
+                at,
+                reason,
+                hint,
+            },
+        )
+    }
+
+    async fn load(&self, version: PatchVersion, module: Vec<u8>) -> Result<(), Failure> {
+        let name = version.module_name();
+        let loader = self.loader.clone();
+        let answer = tokio::task::spawn_blocking(move || loader.load(&module))
+            .await
+            .map_err(|error| Failure::from_error(&error))?;
+        answer.map_err(|error| module_loader::explain(&name, &error))?;
+        let running = self.running()?;
+        if running.in_transition == Some(version) || running.in_force == Some(version) {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the kernel took the module `{name}`, but lists no patch of it"
+        ))
+        .hint("the kernel's reason is in its log: `dmesg | tail`"))
+    }
+
+    async fn wait(&self, version: PatchVersion) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.transition_timeout;
+        loop {
+            self.watch()?;
+            let Some(Load::InTransition { .. }) = self.memory.journal() else {
+                return Ok(());
+            };
+            if self.is_stopping() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(self.stalled(version)?);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn stalled(&self, version: PatchVersion) -> Result<Failure, Failure> {
+        self.memory
+            .step(&self.dir, |load| load.clone().stall().unwrap_or(load))?;
+        let seconds = self.transition_timeout.as_secs();
+        let message = format!("patch {version} is still in transition after {seconds} seconds");
+        let mut failure = Failure::new(message).hint(
+            "the transition goes on by itself and does no harm; `livepatch status --verbose` \
+             lists the tasks that hold it open",
+        );
+        for task in unpatched_tasks(&self.paths) {
+            failure = failure.because(format!(
+                "task {} ({}) still runs the old code",
+                task.id, task.name
+            ));
+        }
+        warn!(patch.version = %version, "{}", failure.one_line());
+        Ok(failure)
+    }
+
+    /// Takes the journal's record on, by what the kernel says now. Cheap; called often.
+    pub fn watch(&self) -> Result<(), Failure> {
+        if self.is_stopping() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let Some(record) = self.memory.journal() else {
+            return Ok(());
+        };
+        let version = record.subject().version;
+        match record {
+            Load::Settling { .. } => self.memory.step(&self.dir, |load| load.settle(now)),
+            Load::InTransition { .. } => {
+                let running = self.running()?;
+                if running.in_transition == Some(version) {
+                    return Ok(());
+                }
+                if running.in_force != Some(version) {
+                    warn!(patch.version = %version, "patch {version} was taken out by hand");
+                    return self.memory.forget_record(&self.dir);
+                }
+                info!(patch.version = %version, "patch {version} is in force");
+                self.memory
+                    .step(&self.dir, |load| load.clone().finish(now).unwrap_or(load))
+            }
+            Load::Begun { .. } | Load::Settled { .. } | Load::Refused { .. } => Ok(()),
+        }
+    }
+}

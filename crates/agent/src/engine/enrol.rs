@@ -1,0 +1,119 @@
+//! Enabling and disabling the machine.
+
+use std::sync::Arc;
+
+use suture_advisory::PatchVersion;
+use suture_protocol::EnrolRequest;
+use tracing::info;
+
+use super::check_in::{call, not_enabled};
+use super::{Engine, Refreshed};
+use crate::api::Api;
+use crate::config;
+use crate::failure::Failure;
+use crate::http;
+use crate::state::Enrolment;
+
+impl Engine {
+    /// Enrols the machine with an account's token, then refreshes. Enabling an enabled machine
+    /// again gives it a new secret. What is told is the refresh; a machine whose first refresh
+    /// fails is enabled all the same.
+    pub async fn enable(&self, token: &str) -> Result<Refreshed, Failure> {
+        let _operation = self.operation.lock().await;
+        if !self.facts.livepatch {
+            return Err(unsupported(self.facts.kernel.release.as_str()));
+        }
+        let settings = config::load(&self.paths)?;
+        let server = settings.remote_server.clone().ok_or_else(no_server)?;
+        let agent =
+            http::client(&settings, &server).map_err(|error| Failure::from_error(&error))?;
+        let api = Api::new(agent, server.clone());
+        let (token, request) = (token.to_owned(), self.enrol_request());
+        let answer = call(move || api.enrol(&token, &request)).await?;
+        let at = self.clock.now();
+        let plan = answer.plan;
+        self.dir
+            .write_secret(&answer.machine_secret)
+            .map_err(|e| Failure::from_error(&e))?;
+        info!(plan, "the machine is enabled at {server}");
+        self.memory.change(&self.dir, |state| {
+            state.enrolment = Some(Enrolment { server, plan, at });
+            state.last_success = None;
+            state.last_failure = None;
+        })?;
+        self.refresh_locked().await
+    }
+
+    fn enrol_request(&self) -> EnrolRequest {
+        EnrolRequest {
+            machine_id: self.facts.machine_id.clone(),
+            hostname: self.facts.hostname.clone(),
+            kernel: self.facts.kernel.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Releases the machine and forgets its secret. The patch in force stays and is returned. If
+    /// the server cannot be told, everything stays as it is, so that no dead machine counts.
+    pub async fn disable(&self) -> Result<Option<PatchVersion>, Failure> {
+        let _operation = self.operation.lock().await;
+        let in_force = self.running()?.in_force;
+        if self.memory.state().enrolment.is_none() {
+            return Ok(in_force);
+        }
+        let session = Arc::new(self.session(config::load(&self.paths)?)?);
+        self.release(session).await.map_err(|failure| {
+            let advice = "the machine is still enabled, because its place at the server could not \
+                          be given back; try again later";
+            let hint = match &failure.hint {
+                Some(hint) => format!("{advice}. {hint}"),
+                None => advice.to_owned(),
+            };
+            failure.hint(hint)
+        })?;
+        self.memory.change(&self.dir, |state| {
+            state.enrolment = None;
+            state.last_success = None;
+            state.last_failure = None;
+        })?;
+        self.dir
+            .forget_secret()
+            .map_err(|error| Failure::from_error(&error))?;
+        info!("the machine is disabled");
+        Ok(in_force)
+    }
+
+    /// Whether check-ins make sense.
+    pub fn is_enabled(&self) -> bool {
+        self.memory.state().enrolment.is_some()
+    }
+
+    /// Checks in and goes where the server says. `retry_quarantined` empties this kernel's
+    /// quarantine first, on an administrator's word.
+    pub async fn refresh(&self, retry_quarantined: bool) -> Result<Refreshed, Failure> {
+        let _operation = self.operation.lock().await;
+        if !self.is_enabled() {
+            return Err(not_enabled());
+        }
+        if retry_quarantined {
+            let kernel = &self.facts.kernel;
+            self.memory.change(&self.dir, |state| {
+                state.quarantine.retain(|entry| entry.kernel != *kernel);
+            })?;
+        }
+        self.refresh_locked().await
+    }
+}
+
+/// The words `unsupported kernel` are what enrolment tools look for.
+fn unsupported(release: &str) -> Failure {
+    Failure::new(format!(
+        "unsupported kernel: `{release}` was built without live patching"
+    ))
+    .hint("a kernel with CONFIG_LIVEPATCH=y has the folder /sys/kernel/livepatch")
+}
+
+fn no_server() -> Failure {
+    Failure::new("no server is configured")
+        .hint("name it first: `livepatch config remote-server=https://livepatch.example.com`")
+}

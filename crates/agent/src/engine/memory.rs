@@ -1,0 +1,90 @@
+//! State and journal in memory, each change on disk before it counts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::failure::Failure;
+use crate::lifecycle::Load;
+use crate::state::{State, StateDir, StateError};
+
+#[derive(Debug)]
+pub struct Memory {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Clone)]
+struct Inner {
+    state: State,
+    journal: Option<Load>,
+}
+
+impl Memory {
+    pub fn read(dir: &StateDir) -> Result<Self, StateError> {
+        let inner = Inner {
+            state: dir.state()?,
+            journal: dir.journal()?,
+        };
+        Ok(Self {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn state(&self) -> State {
+        self.lock().state.clone()
+    }
+
+    pub fn journal(&self) -> Option<Load> {
+        self.lock().journal.clone()
+    }
+
+    /// Whether the kernel was asked to load a module and has not answered.
+    pub fn is_loading(&self) -> bool {
+        matches!(self.lock().journal, Some(Load::Begun { .. }))
+    }
+
+    pub fn change(&self, dir: &StateDir, change: impl FnOnce(&mut State)) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        let mut state = inner.state.clone();
+        change(&mut state);
+        if state != inner.state {
+            dir.write_state(&state)
+                .map_err(|error| Failure::from_error(&error))?;
+            inner.state = state;
+        }
+        Ok(())
+    }
+
+    pub fn record(&self, dir: &StateDir, load: Load) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        dir.write_journal(&load)
+            .map_err(|error| Failure::from_error(&error))?;
+        inner.journal = Some(load);
+        Ok(())
+    }
+
+    /// Takes the record one step on, if there is one and the step changes it.
+    pub fn step(&self, dir: &StateDir, step: impl FnOnce(Load) -> Load) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        let Some(before) = inner.journal.clone() else {
+            return Ok(());
+        };
+        let after = step(before.clone());
+        if after != before {
+            dir.write_journal(&after)
+                .map_err(|error| Failure::from_error(&error))?;
+            inner.journal = Some(after);
+        }
+        Ok(())
+    }
+
+    pub fn forget_record(&self, dir: &StateDir) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        dir.clear_journal()
+            .map_err(|error| Failure::from_error(&error))?;
+        inner.journal = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! What the machine is: its kernel, its boot, its name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use suture_kernel::{BuildId, KernelBuild};
+use suture_protocol::MachineId;
+use thiserror::Error;
+
+use crate::files;
+use crate::paths::Paths;
+
+/// Mixed into the hash of `/etc/machine-id`, so that no other program's hash of it is equal
+/// (source: machine-id(5), "should be hashed with a cryptographic, keyed hash function").
+const MACHINE_ID_KEY: &str = "suture machine id\n";
+/// Procfs files that are read here are one page or less, save for `stat` and `cpuinfo`.
+const SMALL: u64 = 64 * 1024;
+const LARGE: u64 = 16 * 1024 * 1024;
+
+/// What stays the same until the next boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineFacts {
+    pub machine_id: MachineId,
+    pub hostname: String,
+    pub kernel: KernelBuild,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    pub boot_time: Timestamp,
+    /// `model name` of the first processor; empty where the kernel tells none.
+    pub cpu_model: String,
+    /// Whether the kernel was built with `CONFIG_LIVEPATCH`.
+    pub livepatch: bool,
+}
+
+/// A fact that could not be read.
+#[derive(Debug, Error)]
+pub enum FactsError {
+    #[error("cannot read `{}`", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("`{}` does not hold {expected}", path.display())]
+    Content {
+        path: PathBuf,
+        expected: &'static str,
+    },
+    #[error("this machine is not supported")]
+    Name(#[from] suture_kernel::InvalidName),
+}
+
+impl MachineFacts {
+    pub fn read(paths: &Paths) -> Result<Self, FactsError> {
+        Ok(Self {
+            machine_id: machine_id(&line(&paths.machine_id())?)?,
+            hostname: hostname(&line(&paths.proc("sys/kernel/hostname"))?),
+            kernel: kernel_build(paths)?,
+            boot_id: boot_id(&paths.proc("sys/kernel/random/boot_id"))?,
+            boot_time: boot_time(&paths.proc("stat"))?,
+            cpu_model: cpu_model(&text(&paths.proc("cpuinfo"), LARGE)?),
+            livepatch: paths.sys("kernel/livepatch").is_dir(),
+        })
+    }
+}
+
+fn text(path: &Path, limit: u64) -> Result<String, FactsError> {
+    files::read_text(path, limit).map_err(|source| FactsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn line(path: &Path) -> Result<String, FactsError> {
+    Ok(text(path, SMALL)?.trim().to_owned())
+}
+
+/// See [`MachineId`].
+fn machine_id(etc_machine_id: &str) -> Result<MachineId, FactsError> {
+    let digest = Sha256::new()
+        .chain_update(MACHINE_ID_KEY)
+        .chain_update(etc_machine_id)
+        .finalize();
+    Ok(hex::encode(digest)[..32].parse()?)
+}
+
+/// At most 253 characters, as the protocol asks.
+fn hostname(text: &str) -> String {
+    text.chars().take(253).collect()
+}
+
+fn kernel_build(paths: &Paths) -> Result<KernelBuild, FactsError> {
+    let notes_path = paths.sys("kernel/notes");
+    let notes = files::read_bounded(&notes_path, SMALL).map_err(|source| FactsError::Read {
+        path: notes_path.clone(),
+        source,
+    })?;
+    Ok(KernelBuild {
+        release: line(&paths.proc("sys/kernel/osrelease"))?.parse()?,
+        architecture: rustix::system::uname()
+            .machine()
+            .to_string_lossy()
+            .parse()?,
+        build_id: build_id(&notes).ok_or(FactsError::Content {
+            path: notes_path,
+            expected: "a GNU build id",
+        })?,
+    })
+}
+
+fn build_id(notes: &[u8]) -> Option<BuildId> {
+    suture_kernel::build_id_of_notes(notes).ok()
+}
+
+fn boot_id(path: &Path) -> Result<String, FactsError> {
+    let id = line(path)?;
+    let expected = "a boot id";
+    let valid = id.len() == 36
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if valid {
+        Ok(id)
+    } else {
+        Err(FactsError::Content {
+            path: path.to_owned(),
+            expected,
+        })
+    }
+}
+
+/// `btime` of `/proc/stat`: seconds since the epoch at which the system booted (proc(5)).
+fn boot_time(path: &Path) -> Result<Timestamp, FactsError> {
+    let content = text(path, LARGE)?;
+    content
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .ok_or(FactsError::Content {
+            path: path.to_owned(),
+            expected: "the time of the boot",
+        })
+}
+
+fn cpu_model(cpuinfo: &str) -> String {
+    let model = cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim_end() == "model name").then(|| value.trim().to_owned())
+    });
+    model.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeTree;
+
+    #[test]
+    fn facts_come_from_the_tree() {
+        let tree = FakeTree::new();
+        let facts = MachineFacts::read(&tree.paths()).unwrap();
+        assert_eq!(facts.kernel, FakeTree::kernel());
+        assert_eq!(facts.hostname, "web-1");
+        assert_eq!(facts.cpu_model, "QEMU Virtual CPU version 2.5+");
+        assert_eq!(facts.boot_time.to_string(), "2026-11-20T08:00:00Z");
+        assert!(facts.livepatch);
+        assert_ne!(
+            facts.machine_id.as_str(),
+            FakeTree::MACHINE_ID,
+            "the id itself stays here"
+        );
+    }
+
+    #[test]
+    fn a_kernel_without_build_id_is_named() {
+        let tree = FakeTree::new();
+        tree.write("sys/kernel/notes", b"");
+        let error = MachineFacts::read(&tree.paths()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("/sys/kernel/notes` does not hold a GNU build id"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! The HTTP client: bounded, with time limits, TLS by rustls.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use thiserror::Error;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Proxy};
+use url::Url;
+
+use crate::config::{CaCerts, Settings};
+use crate::files;
+
+/// A call in all, a module's download included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest file of certificates.
+const CA_CERTS_LIMIT: u64 = 4 << 20;
+
+/// The client cannot be made from the settings.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    #[error("cannot read the certificates `{}`", path.display())]
+    CaCerts { path: PathBuf, source: io::Error },
+    #[error("`ca-certs` holds no certificate in PEM form")]
+    NoCertificate,
+    #[error("`ca-certs` holds a damaged certificate")]
+    DamagedCertificate(#[source] rustls::pki_types::pem::Error),
+    #[error("the proxy `{0}` cannot be used")]
+    Proxy(String, #[source] ureq::Error),
+}
+
+/// Makes a client for `server`. Statuses are left to the caller, and a redirect never carries
+/// the bearer on.
+pub fn client(settings: &Settings, server: &Url) -> Result<Agent, HttpError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    if server.scheme() == "https" {
+        tls = tls.root_certs(root_certs(settings)?);
+    }
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(3)
+        .user_agent(concat!("livepatch/", env!("CARGO_PKG_VERSION")))
+        .timeout_global(Some(CALL_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .proxy(proxy(settings, server)?)
+        .tls_config(tls.build())
+        .build();
+    Ok(config.new_agent())
+}
+
+/// The system's certificates (those built in, where the system has none) and the configured ones.
+fn root_certs(settings: &Settings) -> Result<RootCerts, HttpError> {
+    let mut certificates = rustls_native_certs::load_native_certs().certs;
+    if certificates.is_empty() {
+        certificates.extend_from_slice(webpki_root_certs::TLS_SERVER_ROOT_CERTS);
+    }
+    if let Some(ca_certs) = &settings.ca_certs {
+        certificates.extend(configured(ca_certs)?);
+    }
+    let owned = |der: &CertificateDer<'_>| Certificate::from_der(der.as_ref()).to_owned();
+    Ok(RootCerts::new_with_certs(
+        &certificates.iter().map(owned).collect::<Vec<_>>(),
+    ))
+}
+
+fn configured(ca_certs: &CaCerts) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    let pem = match ca_certs {
+        CaCerts::Pem(text) => text.clone().into_bytes(),
+        CaCerts::Path(path) => {
+            files::read_bounded(path, CA_CERTS_LIMIT).map_err(|source| HttpError::CaCerts {
+                path: path.clone(),
+                source,
+            })?
+        }
+    };
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(HttpError::DamagedCertificate)?;
+    if certificates.is_empty() {
+        Err(HttpError::NoCertificate)
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// The configured proxy for the server's scheme, or else the environment's.
+fn proxy(settings: &Settings, server: &Url) -> Result<Option<Proxy>, HttpError> {
+    let proxies = &settings.proxy;
+    let url = if server.scheme() == "https" {
+        &proxies.https
+    } else {
+        &proxies.http
+    };
+    let Some(url) = url else {
+        return Ok(Proxy::try_from_env());
+    };
+    let invalid = |error| HttpError::Proxy(without_password(url), error);
+    let whole = Proxy::new(url.as_str()).map_err(invalid)?;
+    let Some(no_proxy) = &proxies.no_proxy else {
+        return Ok(Some(whole));
+    };
+    let mut builder = Proxy::builder(whole.protocol())
+        .host(whole.host())
+        .port(whole.port());
+    if let Some(name) = whole.username() {
+        builder = builder.username(name);
+    }
+    if let Some(password) = whole.password() {
+        builder = builder.password(password);
+    }
+    for host in no_proxy
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+    {
+        builder = builder.no_proxy(host);
+    }
+    builder.build().map(Some).map_err(invalid)
+}
+
+fn without_password(url: &Url) -> String {
+    let mut url = url.clone();
+    // Neither can fail: an http address has a place for both.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.to_string()
+}

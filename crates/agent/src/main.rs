@@ -1,0 +1,15 @@
+//! `livepatch`, also installed as `canonical-livepatch`.
+
+use std::process;
+
+use clap::Parser;
+use suture_agent::cli::Cli;
+use suture_agent::exit_code::ExitCode;
+
+fn main() -> process::ExitCode {
+    let code = Cli::parse().run().unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        ExitCode::Failure
+    });
+    code.into()
+}

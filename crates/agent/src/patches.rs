@@ -1,0 +1,270 @@
+//! Fetches live patches, keeps them, and trusts none that the repository's metadata doesn't prove.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use suture_advisory::PatchVersion;
+use suture_kernel::KernelBuild;
+use suture_protocol::{Manifest, TargetKind, TargetName};
+use suture_repository::{Client, ClientError, Limits, Location};
+use thiserror::Error;
+use url::Url;
+
+use crate::failure::Failure;
+use crate::files;
+use crate::module_check::{self, CheckError};
+use crate::state::StateDir;
+use crate::transport::{FILE_LIMIT, HttpTransport};
+
+/// Largest trusted root; a root with a few keys has 3 KB.
+const ROOT_LIMIT: u64 = 1 << 20;
+/// Versions of one kernel build that stay in the cache: the one in force and the one before.
+const KEPT_VERSIONS: usize = 2;
+
+/// A patch whose origin and fitness for the running kernel are proven.
+#[derive(Debug, Clone)]
+pub struct VerifiedPatch {
+    pub manifest: Manifest,
+    pub module: Vec<u8>,
+}
+
+/// Why there is no patch to load.
+#[derive(Debug, Error)]
+pub enum PatchError {
+    #[error("cannot read the trusted root `{}`", path.display())]
+    Root { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Repository(#[from] ClientError),
+    #[error("the manifest of patch {version} cannot be read")]
+    Manifest {
+        version: PatchVersion,
+        source: serde_json::Error,
+    },
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error("cannot use the cache file `{}`", path.display())]
+    Cache { path: PathBuf, source: io::Error },
+    #[error("the address `{0}` has no room for a repository's path")]
+    Address(Url),
+}
+
+impl PatchError {
+    /// Whether it is the network that failed, and not the patch.
+    pub fn is_network(&self) -> bool {
+        matches!(self, Self::Repository(ClientError::Transport { .. }))
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Root { .. } => {
+                "the vendor hands out this file; `livepatch config root=/path/to/root.json` \
+                 names another place"
+            }
+            Self::Repository(error) => error.hint(),
+            Self::Check(CheckError::WrongKernel { .. } | CheckError::WrongVermagic { .. }) => {
+                "the vendor published it for the wrong kernel; nothing was loaded"
+            }
+            Self::Manifest { .. } | Self::Check(_) => {
+                "nothing was loaded; tell the vendor, or update this agent if the format is newer"
+            }
+            Self::Cache { .. } => "check the room on the disk",
+            Self::Address(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl From<PatchError> for Failure {
+    fn from(error: PatchError) -> Self {
+        Self {
+            hint: error.hint(),
+            ..Self::from_error(&error)
+        }
+    }
+}
+
+/// The repository as this machine sees it, with the cache of fetched files.
+#[derive(Debug, Clone)]
+pub struct Patches {
+    root: PathBuf,
+    datastore: PathBuf,
+    cache: PathBuf,
+}
+
+impl Patches {
+    /// `root` is the trusted TUF root.
+    pub fn new(root: &Path, dir: &StateDir) -> Self {
+        Self {
+            root: root.to_owned(),
+            datastore: dir.datastore(),
+            cache: dir.targets(),
+        }
+    }
+
+    fn trusted_root(&self) -> Result<Vec<u8>, PatchError> {
+        files::read_bounded(&self.root, ROOT_LIMIT).map_err(|source| PatchError::Root {
+            path: self.root.clone(),
+            source,
+        })
+    }
+
+    /// Updates the metadata, then brings the patch, from the cache where it is there already.
+    pub async fn fetch(
+        &self,
+        server: &Url,
+        transport: HttpTransport,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+        now: Timestamp,
+    ) -> Result<VerifiedPatch, PatchError> {
+        let location = location(server)?;
+        let limits = Limits {
+            target_bytes: FILE_LIMIT,
+            ..Limits::default()
+        };
+        let root = self.trusted_root()?;
+        let client =
+            Client::update(&root, &self.datastore, &location, transport, &limits, now).await?;
+        let manifest = self
+            .read(&client, kernel, version, TargetKind::Manifest)
+            .await?;
+        let manifest = parse(version, &manifest)?;
+        module_check::check_manifest(&manifest, version, kernel)?;
+        let module = self
+            .read(&client, kernel, version, TargetKind::Module)
+            .await?;
+        module_check::check(&manifest, &module, version, kernel)?;
+        Ok(VerifiedPatch { manifest, module })
+    }
+
+    /// A patch from the cache, proven anew by the metadata of the last update.
+    pub async fn offline(
+        &self,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+    ) -> Result<VerifiedPatch, PatchError> {
+        let client = Client::offline(&self.trusted_root()?, &self.datastore).await?;
+        let manifest = self.cached(&client, kernel, version, TargetKind::Manifest)?;
+        let manifest = parse(version, &manifest)?;
+        let module = self.cached(&client, kernel, version, TargetKind::Module)?;
+        module_check::check(&manifest, &module, version, kernel)?;
+        Ok(VerifiedPatch { manifest, module })
+    }
+
+    /// The manifest of a cached patch, proven anew.
+    pub async fn manifest(
+        &self,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+    ) -> Result<Manifest, PatchError> {
+        let client = Client::offline(&self.trusted_root()?, &self.datastore).await?;
+        let manifest = self.cached(&client, kernel, version, TargetKind::Manifest)?;
+        let manifest = parse(version, &manifest)?;
+        module_check::check_manifest(&manifest, version, kernel)?;
+        Ok(manifest)
+    }
+
+    /// The versions whose module is in the cache; nothing is proven yet.
+    pub fn cached_versions(&self, kernel: &KernelBuild) -> Result<Vec<PatchVersion>, PatchError> {
+        let mut versions: Vec<_> = self
+            .cached_names()?
+            .into_iter()
+            .filter(|name| name.kernel == *kernel && name.kind == TargetKind::Module)
+            .map(|name| name.version)
+            .collect();
+        versions.sort();
+        Ok(versions)
+    }
+
+    /// Drops what is older than the version before `in_force`, for this kernel build only: the
+    /// machine may start another kernel next time.
+    pub fn prune(&self, kernel: &KernelBuild, in_force: PatchVersion) -> Result<(), PatchError> {
+        let mut versions = self.cached_versions(kernel)?;
+        versions.retain(|version| *version <= in_force);
+        let Some(oldest) = versions.iter().rev().nth(KEPT_VERSIONS - 1) else {
+            return Ok(());
+        };
+        for name in self.cached_names()? {
+            if name.kernel == *kernel && name.version < *oldest {
+                let path = self.cache.join(name.to_string());
+                std::fs::remove_file(&path).map_err(|source| PatchError::Cache { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cached_names(&self) -> Result<Vec<TargetName>, PatchError> {
+        let unreadable = |source| PatchError::Cache {
+            path: self.cache.clone(),
+            source,
+        };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.cache).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            names.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<TargetName>().ok()),
+            );
+        }
+        Ok(names)
+    }
+
+    /// From the cache if what lies there is what the metadata says, else from the repository.
+    async fn read(
+        &self,
+        client: &Client,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+        kind: TargetKind,
+    ) -> Result<Vec<u8>, PatchError> {
+        if let Ok(bytes) = self.cached(client, kernel, version, kind) {
+            return Ok(bytes);
+        }
+        let name = TargetName {
+            kernel: kernel.clone(),
+            version,
+            kind,
+        };
+        let bytes = client.read(&name).await?;
+        let path = self.cache.join(name.to_string());
+        files::write_atomic(&path, &bytes, 0o600)
+            .map_err(|source| PatchError::Cache { path, source })?;
+        Ok(bytes)
+    }
+
+    fn cached(
+        &self,
+        client: &Client,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+        kind: TargetKind,
+    ) -> Result<Vec<u8>, PatchError> {
+        let name = TargetName {
+            kernel: kernel.clone(),
+            version,
+            kind,
+        };
+        let path = self.cache.join(name.to_string());
+        let bytes = files::read_bounded(&path, FILE_LIMIT)
+            .map_err(|source| PatchError::Cache { path, source })?;
+        client.check(&name, &bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn parse(version: PatchVersion, bytes: &[u8]) -> Result<Manifest, PatchError> {
+    serde_json::from_slice(bytes).map_err(|source| PatchError::Manifest { version, source })
+}
+
+fn location(server: &Url) -> Result<Location, PatchError> {
+    let join = |path| {
+        server
+            .join(path)
+            .map_err(|_| PatchError::Address(server.clone()))
+    };
+    Ok(Location {
+        metadata: join("v1/repository/metadata/")?,
+        targets: join("v1/repository/targets/")?,
+    })
+}

@@ -1,0 +1,67 @@
+//! Where everything lies on a machine.
+
+use std::path::{Path, PathBuf};
+
+/// Directories of configuration fragments; later ones win.
+const CONFIG_DIRS: [&str; 3] = [
+    "usr/lib/livepatch/config.d",
+    "run/livepatch/config.d",
+    "etc/livepatch/config.d",
+];
+
+/// All paths that the agent reads or writes, under one prefix (`/` on a real machine), so that a
+/// test can give it a tree of its own.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    prefix: PathBuf,
+}
+
+impl Paths {
+    pub fn new(prefix: impl Into<PathBuf>) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+
+    fn at(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.prefix.join(relative)
+    }
+
+    /// The directories of configuration fragments, in the order in which they are merged.
+    pub fn config_dirs(&self) -> [PathBuf; 3] {
+        CONFIG_DIRS.map(|dir| self.at(dir))
+    }
+
+    /// The fragment that `livepatch config KEY=VALUE` writes.
+    pub fn local_config(&self) -> PathBuf {
+        self.at("etc/livepatch/config.d/90-local.toml")
+    }
+
+    /// The trusted TUF root, where the configuration names no other.
+    pub fn default_root(&self) -> PathBuf {
+        self.at("etc/livepatch/root.json")
+    }
+
+    pub fn machine_id(&self) -> PathBuf {
+        self.at("etc/machine-id")
+    }
+
+    /// What the agent keeps over a reboot; for root only.
+    pub fn state_dir(&self) -> PathBuf {
+        self.at("var/lib/livepatch")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.at("run/livepatch/livepatchd.sock")
+    }
+
+    /// A file of procfs, e.g. `sys/kernel/osrelease`.
+    pub fn proc(&self, relative: &str) -> PathBuf {
+        self.at("proc").join(relative)
+    }
+
+    /// A file of sysfs, e.g. `kernel/notes`.
+    pub fn sys(&self, relative: &str) -> PathBuf {
+        self.at("sys").join(relative)
+    }
+}

@@ -1,0 +1,137 @@
+//! `livepatch status`: for a person. The signs repeat what the words say.
+
+use super::{CheckReport, Coverage, PatchState, StatusReport, view};
+
+/// Longest paragraph on a hole, in characters.
+const DESCRIPTION: usize = 400;
+
+/// The text for an enabled machine; `verbose` adds the holes, open tasks and machine facts.
+pub fn human(report: &StatusReport, verbose: bool) -> String {
+    let mut lines = vec![
+        format!("last check: {}", last_check(report)),
+        format!("kernel: {}", report.kernel.release),
+        format!("server check-in: {}", server_check_in(&report.check)),
+        format!("kernel state: {}", kernel_state(report.coverage)),
+        format!("patch state: {}", patch_state(&report.patch)),
+    ];
+    if let Some(version) = view::version(&report.patch) {
+        lines.push(format!("patch version: {version}"));
+    }
+    if let Some(enrolment) = &report.enrolment {
+        lines.push(format!("tier: {}", enrolment.plan));
+    }
+    lines.push(format!("machine id: {}", report.machine_id));
+    for entry in &report.quarantine {
+        lines.push(format!(
+            "quarantined: {} since {}: {}",
+            entry.version, entry.at, entry.reason
+        ));
+    }
+    if verbose {
+        lines.extend(details(report));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn last_check(report: &StatusReport) -> String {
+    match report.check.last_success() {
+        None => "never".to_owned(),
+        Some(at) => ago(report.now.duration_since(at).as_secs().max(0)),
+    }
+}
+
+fn ago(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+fn server_check_in(check: &CheckReport) -> String {
+    match check {
+        CheckReport::Never => "pending".to_owned(),
+        CheckReport::Succeeded { .. } => "succeeded".to_owned(),
+        CheckReport::Failed { message, .. } => format!("failed: {message}"),
+    }
+}
+
+fn kernel_state(coverage: Coverage) -> &'static str {
+    match coverage {
+        Coverage::Unknown => "✗ not known yet, the server was not asked for this kernel",
+        Coverage::Covered => "✓ covered by live patches",
+        Coverage::NotCovered => "✗ not covered, no live patches are made for this kernel",
+        Coverage::Ended => "✗ no longer covered, upgrade the kernel and restart",
+        Coverage::NoLivepatch => "✗ not covered, the kernel was built without live patching",
+    }
+}
+
+fn patch_state(patch: &PatchState) -> String {
+    match patch {
+        PatchState::NotChecked => "⧗ not known yet".to_owned(),
+        PatchState::NothingToApply => "✓ none needed for this kernel now".to_owned(),
+        PatchState::NotCovered => "✗ none is made for this kernel".to_owned(),
+        PatchState::Pending { wanted, .. } => format!("⧗ {wanted} is on offer, not applied yet"),
+        PatchState::Applying {
+            version,
+            stalled: false,
+            ..
+        } => format!("⧗ applying {version}"),
+        PatchState::Applying {
+            version,
+            stalled: true,
+            ..
+        } => {
+            format!("⧗ applying {version}, some tasks still run the old code")
+        }
+        PatchState::Applied { .. } => "✓ all applied".to_owned(),
+        PatchState::Failed {
+            wanted,
+            reason,
+            hint,
+            ..
+        } => {
+            let hint = hint
+                .as_ref()
+                .map(|hint| format!("\n  hint: {hint}"))
+                .unwrap_or_default();
+            format!("✗ {wanted} not applied: {reason}{hint}")
+        }
+        PatchState::Quarantined { wanted, reason, .. } => format!(
+            "✗ {wanted} is not applied again: {reason}\n  hint: wait for its replacement, or try \
+             it once more with `livepatch refresh --retry-quarantined`"
+        ),
+    }
+}
+
+fn details(report: &StatusReport) -> Vec<String> {
+    let mut lines = vec![
+        format!("client version: {}", report.agent_version),
+        format!("architecture: {}", report.kernel.architecture),
+        format!("cpu model: {}", report.cpu_model),
+        format!("kernel build id: {}", report.kernel.build_id),
+        format!("boot time: {}", report.boot_time),
+        format!("uptime: {}", view::duration(report.uptime_secs)),
+    ];
+    if let Some(enrolment) = &report.enrolment {
+        lines.push(format!("server: {}", enrolment.server));
+    }
+    if !report.unpatched_tasks.is_empty() {
+        lines.push("tasks that still run the old code:".to_owned());
+        let task = |task: &crate::livepatch_sysfs::Task| format!("  {} ({})", task.id, task.name);
+        lines.extend(report.unpatched_tasks.iter().map(task));
+    }
+    if !report.fixes.is_empty() {
+        lines.push("fixes:".to_owned());
+    }
+    for fix in &report.fixes {
+        let unpatched = if fix.patched { "" } else { " (unpatched)" };
+        lines.push(format!("  * {}{unpatched}: {}", fix.cve, fix.title));
+        let description: String = fix.description.chars().take(DESCRIPTION).collect();
+        lines.extend(description.lines().map(|line| format!("    {line}")));
+    }
+    lines
+}

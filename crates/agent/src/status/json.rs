@@ -1,0 +1,136 @@
+//! `livepatch status --format json`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{StatusReport, view};
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document<'a> {
+    #[serde(rename = "Client-Version")]
+    client_version: &'a str,
+    #[serde(rename = "Machine-Id")]
+    machine_id: &'a str,
+    architecture: &'a str,
+    #[serde(rename = "CPU-Model")]
+    cpu_model: &'a str,
+    #[serde(rename = "Last-Check")]
+    last_check: Option<Timestamp>,
+    #[serde(rename = "Boot-Time")]
+    boot_time: Timestamp,
+    /// Seconds, as text.
+    uptime: String,
+    status: [Kernel<'a>; 1],
+    #[serde(rename = "tier")]
+    tier: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kernel<'a> {
+    kernel: &'a str,
+    /// GNU build id of the kernel.
+    build_id: &'a str,
+    running: bool,
+    livepatch: Livepatch<'a>,
+    supported: &'a str,
+    upgrade_required_date: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Livepatch<'a> {
+    check_state: &'a str,
+    /// Why the last check-in failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check_failure: Option<&'a str>,
+    state: &'a str,
+    /// Why the patch on offer is not in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    version: String,
+    fixes: Vec<Fix<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quarantine: Vec<Quarantine<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Fix<'a> {
+    name: String,
+    description: &'a str,
+    bug: &'a str,
+    patched: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Quarantine<'a> {
+    version: String,
+    reason: &'a str,
+    since: Timestamp,
+}
+
+/// The document of an enabled machine.
+pub fn json(report: &StatusReport) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&document(report))?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn document(report: &StatusReport) -> Document<'_> {
+    Document {
+        client_version: &report.agent_version,
+        machine_id: report.machine_id.as_str(),
+        architecture: report.kernel.architecture.as_str(),
+        cpu_model: &report.cpu_model,
+        last_check: report.check.last_success(),
+        boot_time: report.boot_time,
+        uptime: report.uptime_secs.to_string(),
+        status: [Kernel {
+            kernel: report.kernel.release.as_str(),
+            build_id: report.kernel.build_id.as_str(),
+            running: true,
+            livepatch: livepatch(report),
+            supported: view::supported(report.coverage),
+            upgrade_required_date: None,
+        }],
+        tier: report
+            .enrolment
+            .as_ref()
+            .map_or("", |enrolment| &enrolment.plan),
+    }
+}
+
+fn livepatch(report: &StatusReport) -> Livepatch<'_> {
+    let fixes = report.fixes.iter().map(|fix| Fix {
+        name: fix.cve.to_lowercase(),
+        description: if fix.description.is_empty() {
+            &fix.title
+        } else {
+            &fix.description
+        },
+        bug: "",
+        patched: fix.patched,
+    });
+    let quarantine = report.quarantine.iter().map(|entry| Quarantine {
+        version: entry.version.to_string(),
+        reason: &entry.reason,
+        since: entry.at,
+    });
+    Livepatch {
+        check_state: view::check_state(&report.check),
+        check_failure: match &report.check {
+            super::CheckReport::Failed { message, .. } => Some(message),
+            super::CheckReport::Never | super::CheckReport::Succeeded { .. } => None,
+        },
+        state: view::state(report),
+        failure: view::failure(&report.patch),
+        version: view::version(&report.patch)
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
+        fixes: fixes.collect(),
+        quarantine: quarantine.collect(),
+    }
+}

@@ -1,0 +1,102 @@
+//! The report that travels from the daemon to the command line.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use suture_advisory::PatchVersion;
+use suture_kernel::KernelBuild;
+use suture_protocol::MachineId;
+use url::Url;
+
+use super::PatchState;
+use crate::livepatch_sysfs::Task;
+
+/// All that is known of a machine at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StatusReport {
+    pub now: Timestamp,
+    pub agent_version: String,
+    pub machine_id: MachineId,
+    pub cpu_model: String,
+    pub boot_time: Timestamp,
+    pub uptime_secs: u64,
+    pub kernel: KernelBuild,
+    /// None: the machine is not enabled.
+    pub enrolment: Option<EnrolmentReport>,
+    /// Where `enable` would enrol it.
+    pub remote_server: Option<Url>,
+    pub check: CheckReport,
+    pub coverage: Coverage,
+    pub patch: PatchState,
+    /// What the patch in force, in transition or on offer closes; from its verified manifest.
+    pub fixes: Vec<FixReport>,
+    /// Tasks that hold an open transition.
+    pub unpatched_tasks: Vec<Task>,
+    /// For the running kernel.
+    pub quarantine: Vec<QuarantineReport>,
+}
+
+/// Where the machine is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolmentReport {
+    pub server: Url,
+    pub plan: String,
+}
+
+/// How the last check-in went; it says nothing of the patch state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum CheckReport {
+    Never,
+    Succeeded {
+        at: Timestamp,
+    },
+    Failed {
+        at: Timestamp,
+        message: String,
+        last_success: Option<Timestamp>,
+    },
+}
+
+impl CheckReport {
+    /// The time of the last answered check-in.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::Succeeded { at } => Some(*at),
+            Self::Failed { last_success, .. } => *last_success,
+        }
+    }
+}
+
+/// Whether live patches are made for the running kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coverage {
+    /// The server was not asked yet.
+    Unknown,
+    Covered,
+    NotCovered,
+    /// They were, and no longer are.
+    Ended,
+    /// The kernel was built without live patching.
+    NoLivepatch,
+}
+
+/// A hole that a patch closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixReport {
+    pub cve: String,
+    pub title: String,
+    pub description: String,
+    /// Whether every task of the running kernel is safe from it.
+    pub patched: bool,
+}
+
+/// A version that this machine does not load again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineReport {
+    pub version: PatchVersion,
+    pub reason: String,
+    pub at: Timestamp,
+}

@@ -1,0 +1,69 @@
+//! The words of the status document that integrations parse (field names and values as known
+//! from `canonical-livepatch status`).
+
+use suture_advisory::PatchVersion;
+
+use super::{CheckReport, Coverage, PatchState, StatusReport};
+
+/// `CheckState`.
+pub fn check_state(check: &CheckReport) -> &'static str {
+    match check {
+        CheckReport::Never => "needs-check",
+        CheckReport::Succeeded { .. } => "checked",
+        CheckReport::Failed { .. } => "check-failed",
+    }
+}
+
+/// `State`.
+pub fn state(report: &StatusReport) -> &'static str {
+    match &report.patch {
+        PatchState::NotChecked => "unknown",
+        PatchState::NothingToApply => "nothing-to-apply",
+        PatchState::NotCovered if report.coverage == Coverage::Ended => "kernel-upgrade-required",
+        PatchState::NotCovered | PatchState::Pending { .. } => "unapplied",
+        PatchState::Applying { .. } => "applying",
+        PatchState::Applied { .. } => "applied",
+        PatchState::Failed { .. } | PatchState::Quarantined { .. } => "apply-failed",
+    }
+}
+
+/// `Version`: what is in force, or in transition; else empty.
+pub fn version(patch: &PatchState) -> Option<PatchVersion> {
+    match patch {
+        PatchState::Applying { version, .. } => Some(*version),
+        other => other.in_force(),
+    }
+}
+
+/// `Supported`.
+pub fn supported(coverage: Coverage) -> &'static str {
+    match coverage {
+        Coverage::Unknown => "unknown",
+        Coverage::Covered => "supported",
+        Coverage::Ended => "kernel-upgrade-required",
+        Coverage::NotCovered | Coverage::NoLivepatch => "unsupported",
+    }
+}
+
+/// Why the wanted patch is not in force, if that is no matter of time.
+pub fn failure(patch: &PatchState) -> Option<&str> {
+    match patch {
+        PatchState::Failed { reason, .. } | PatchState::Quarantined { reason, .. } => Some(reason),
+        PatchState::NotChecked
+        | PatchState::NothingToApply
+        | PatchState::NotCovered
+        | PatchState::Pending { .. }
+        | PatchState::Applying { .. }
+        | PatchState::Applied { .. } => None,
+    }
+}
+
+/// `19h19m56s`.
+pub fn duration(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
