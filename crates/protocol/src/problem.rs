@@ -15,6 +15,16 @@ pub struct Problem {
     pub detail: String,
 }
 
+impl Problem {
+    /// Media type of a problem as JSON.
+    pub const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    /// With the kind's title.
+    pub fn new(kind: ProblemKind, status: u16, detail: String) -> Self {
+        Self { kind, title: kind.title().to_owned(), status, detail }
+    }
+}
+
 /// The kinds of problem that a client can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -29,4 +39,19 @@ pub enum ProblemKind {
     BadRequest,
     TooLarge,
     Internal,
+}
+
+impl ProblemKind {
+    /// The kind in words; the same for every problem of it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "The token is not known",
+            Self::UnknownMachine => "The machine is not known",
+            Self::MachineLimit => "The plan covers no further machine",
+            Self::NotFound => "Not found",
+            Self::BadRequest => "The request cannot be taken",
+            Self::TooLarge => "The request is too large",
+            Self::Internal => "The service failed",
+        }
+    }
 }

@@ -1,0 +1,224 @@
+//! How the service says no: always as a problem document, with words for the client and others
+//! for the log.
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use suture_protocol::{Problem, ProblemKind};
+use suture_store::{InvalidText, Plan, SUBSCRIPTION_DOLLARS_A_MONTH, StoreError};
+use tracing::error;
+
+/// Bytes of a plain-text refusal that are worth passing on.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub enum ApiError {
+    UnknownToken,
+    UnknownMachine,
+    MachineLimit {
+        plan: Plan,
+        limit: u32,
+    },
+    /// No such file in the repository.
+    NoSuchFile,
+    /// The request can be read, yet one of its values can't be taken.
+    Unacceptable(InvalidText),
+    /// Not the client's fault; the cause goes to the log.
+    Internal {
+        doing: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The repository or the database does not answer.
+    Unavailable {
+        doing: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownToken | Self::UnknownMachine => StatusCode::UNAUTHORIZED,
+            Self::MachineLimit { .. } => StatusCode::FORBIDDEN,
+            Self::NoSuchFile => StatusCode::NOT_FOUND,
+            Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::UnknownToken => ProblemKind::UnknownToken,
+            Self::UnknownMachine => ProblemKind::UnknownMachine,
+            Self::MachineLimit { .. } => ProblemKind::MachineLimit,
+            Self::NoSuchFile => ProblemKind::NotFound,
+            Self::Unacceptable(_) => ProblemKind::BadRequest,
+            Self::Internal { .. } | Self::Unavailable { .. } => ProblemKind::Internal,
+        }
+    }
+
+    /// What happened and what to do.
+    fn detail(&self) -> String {
+        match self {
+            // Existing integrations look for the words `Unknown Auth-Token`.
+            Self::UnknownToken => "Unknown Auth-Token: this token was never issued, or was \
+                revoked. Copy it again, or ask for a new one, and run \
+                `sudo livepatch enable TOKEN`."
+                .to_owned(),
+            Self::UnknownMachine => "This machine's secret is not known: the machine was \
+                released, or enrolled again since. Run `sudo livepatch enable TOKEN` to enrol it."
+                .to_owned(),
+            Self::MachineLimit { plan, limit } => format!(
+                "The {plan} plan covers {limit} machines, and {limit} are enrolled. Either \
+                 release one (`sudo livepatch disable` on it), or subscribe for any number of \
+                 machines (${SUBSCRIPTION_DOLLARS_A_MONTH} a month); then enable this machine \
+                 again."
+            ),
+            Self::NoSuchFile => "The repository has no file of this name.".to_owned(),
+            Self::Unacceptable(reason) => format!("{}.", sentence(&reason.to_string())),
+            Self::Internal { .. } => {
+                "The service failed at this request; its log has the reason under the id in \
+                 `x-request-id`. Try again later."
+                    .to_owned()
+            }
+            Self::Unavailable { .. } => {
+                "The service cannot work at present; its log has the reason. Try again later."
+                    .to_owned()
+            }
+        }
+    }
+
+    /// The one place where a failure of the service itself is logged.
+    fn log(&self) {
+        if let Self::Internal { doing, source } | Self::Unavailable { doing, source } = self {
+            let mut cause = source.to_string();
+            let mut next = source.source();
+            while let Some(error) = next {
+                cause.push_str(": ");
+                cause.push_str(&error.to_string());
+                next = error.source();
+            }
+            error!(error = cause, "cannot {doing}: {cause}");
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        problem(self.kind(), self.status(), self.detail())
+    }
+}
+
+impl From<InvalidText> for ApiError {
+    fn from(reason: InvalidText) -> Self {
+        Self::Unacceptable(reason)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::UnknownToken => Self::UnknownToken,
+            // The second: two releases at the same moment.
+            StoreError::UnknownMachine | StoreError::UnknownMachineId { .. } => {
+                Self::UnknownMachine
+            }
+            StoreError::MachineLimit { plan, limit } => Self::MachineLimit { plan, limit },
+            StoreError::EmailTaken { .. }
+            | StoreError::UnknownAccount { .. }
+            | StoreError::UnknownEmail { .. }
+            | StoreError::UnknownTokenId { .. }
+            | StoreError::InconsistentRow(_)
+            | StoreError::NoRandomBytes
+            | StoreError::Database { .. } => Self::Internal {
+                doing: "use the store",
+                source: error.into(),
+            },
+        }
+    }
+}
+
+fn problem(kind: ProblemKind, status: StatusCode, detail: String) -> Response {
+    let body = Problem::new(kind, status.as_u16(), detail);
+    let mut response = (status, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::MEDIA_TYPE));
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750, 3: a refused bearer is told the scheme.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Gives refusals of the framework itself (no such route, wrong method, unreadable or oversize
+/// body, timeout) the form that all others have.
+pub async fn in_one_form(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == Problem::MEDIA_TYPE);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let reason = reason(body).await;
+    let mut answer = problem(kind_of(status), status, detail_of(status, &reason));
+    // What the framework said beside the body, e.g. `allow` with a 405.
+    for (name, value) in &parts.headers {
+        if !answer.headers().contains_key(name) && name != axum::http::header::CONTENT_LENGTH {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+    answer
+}
+
+async fn reason(body: Body) -> String {
+    let bytes = to_bytes(body, MAX_REASON_BYTES).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn kind_of(status: StatusCode) -> ProblemKind {
+    match status {
+        StatusCode::NOT_FOUND => ProblemKind::NotFound,
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::TooLarge,
+        status if status.is_client_error() => ProblemKind::BadRequest,
+        _ => ProblemKind::Internal,
+    }
+}
+
+fn detail_of(status: StatusCode, reason: &str) -> String {
+    match status {
+        StatusCode::NOT_FOUND => {
+            "There is nothing at this address; `/openapi.json` lists what there is.".to_owned()
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "This address does not take this method; the header `allow` lists those that it takes."
+                .to_owned()
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            format!(
+                "The body is longer than {} bytes.",
+                crate::router::MAX_BODY_BYTES
+            )
+        }
+        StatusCode::REQUEST_TIMEOUT => "The request took too long; send it again.".to_owned(),
+        _ if reason.is_empty() => "The request cannot be taken.".to_owned(),
+        _ => sentence(reason),
+    }
+}
+
+/// With a capital letter in front.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! All routes, and what lies around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::{Extension, Router, middleware};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::handlers::{check_in, health, index, machines, openapi as openapi_page, repository};
+use crate::state::AppState;
+use crate::{problem, request_log};
+
+/// Bytes of a request's body; the largest request takes some 3 KB.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// From the whole head of a request to the head of its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Pages load nothing but our own style sheet and run no script.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
+/// Every route is added here and by `routes!`, so that the description can't miss one.
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(description())
+        .routes(routes!(index::index))
+        .routes(routes!(index::style))
+        .routes(routes!(machines::enrol))
+        .routes(routes!(machines::release_self))
+        .routes(routes!(check_in::check_in))
+        .routes(routes!(repository::metadata))
+        .routes(routes!(repository::target))
+        .routes(routes!(health::healthz))
+        .routes(routes!(openapi_page::openapi_json))
+}
+
+fn description() -> OpenApi {
+    let mut info = Info::new("Suture", env!("CARGO_PKG_VERSION"));
+    info.description = Some("Live patches for Linux kernels.".to_owned());
+    let bearer = |what: &str| {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(what));
+        SecurityScheme::Http(scheme.build())
+    };
+    let components = utoipa::openapi::ComponentsBuilder::new()
+        .security_scheme("account_token", bearer("An account's token, `suture_t_…`."))
+        .security_scheme(
+            "machine_secret",
+            bearer("A machine's secret, `suture_m_…`."),
+        )
+        .build();
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .build()
+}
+
+/// The description of the API (source: OpenAPI 3.1), made from the handlers.
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+/// The service without its listener.
+pub fn router(state: AppState) -> Router {
+    let (router, openapi) = routes().split_for_parts();
+    let openapi: Arc<OpenApi> = Arc::new(openapi);
+    router
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(Extension(openapi))
+        .layer(middleware::map_response(problem::in_one_form))
+        .layer(middleware::map_response(guarded))
+        .layer(middleware::from_fn(request_log::log))
+        .with_state(state)
+}
+
+/// Tells browsers to take nothing for what it isn't.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_POLICY),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
