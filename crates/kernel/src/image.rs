@@ -47,7 +47,8 @@ pub fn vmlinux(vmlinuz: &[u8]) -> Result<Vec<u8>, ImageError> {
     let what = "kernel image";
     let payload = Payload::of_bzimage(vmlinuz)?;
     let announced = u64::from(payload.size);
-    let found = compression::decompress(payload.compression, payload.stream, VMLINUX_LIMIT)
+    let limit = announced.min(VMLINUX_LIMIT);
+    let found = compression::decompress(payload.compression, payload.stream, limit)
         .map_err(|source| ImageError::Decompress { what, source })?;
     if found.len() as u64 != announced {
         return Err(ImageError::SizeMismatch {

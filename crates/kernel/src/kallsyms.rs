@@ -24,8 +24,8 @@ pub const SYMBOL_MINIMUM: usize = 257;
 /// Longest symbol, in bytes with its type letter (kernel: `KSYM_NAME_LEN`, 128 before 6.1).
 pub const NAME_LIMIT: usize = 512;
 
-/// Steps that the search may take in all; a real image needs fewer than a million.
-const SEARCH_LIMIT: u64 = 1 << 28;
+/// Steps that the search may take in all; Debian's 6.1, 6.12 and 7.2 need 1 to 3 million.
+const SEARCH_LIMIT: u64 = 1 << 26;
 
 /// Why the symbol table could not be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

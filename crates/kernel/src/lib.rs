@@ -1,4 +1,23 @@
 //! What a kernel and a module are. Bytes in, facts out: nothing here opens a file.
+//!
+//! From a kernel as it is installed to the place that livepatch calls a function by:
+//!
+//! ```
+//! # use suture_kernel::{Architecture, image, kallsyms::Kallsyms, vmlinux::Vmlinux};
+//! # fn sympos(vmlinuz: &[u8]) -> Result<Vec<Option<u64>>, Box<dyn std::error::Error>> {
+//! let vmlinux = image::vmlinux(vmlinuz)?;
+//! let vmlinux = Vmlinux::parse(&vmlinux)?;
+//! println!("{}", vmlinux.kernel_build(Architecture::Amd64)?);
+//! let kallsyms = Kallsyms::recover(&vmlinux)?;
+//! let same_name = kallsyms.named("enabled_show");
+//! # Ok(
+//! same_name.map(|symbol| kallsyms.sympos(&symbol.name, symbol.address)).collect()
+//! # )
+//! # }
+//! # assert!(sympos(b"no kernel").is_err());
+//! ```
+//!
+//! The examples `kernel_facts` and `module_signature` of this crate read files with it.
 
 mod compression;
 mod elf;

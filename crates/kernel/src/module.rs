@@ -173,19 +173,22 @@ impl<'data> ModuleSymbols<'data> {
     ///
     /// Livepatch counts in a module's kallsyms, which holds the defined symbols in the order of
     /// `.symtab`: all of them while the module is being loaded, and only those outside init
-    /// sections afterwards (kernel: `add_kallsyms()`, `is_core_symbol()`). None if the two counts
-    /// differ, because then no position is right at both times, or if `index` is not such a symbol.
+    /// sections afterwards (kernel: `add_kallsyms()`, `is_core_symbol()`). None if the two places
+    /// differ, because then no position is right at both times, or if `index` is no symbol that
+    /// stays.
     pub fn sympos(&self, index: usize) -> Option<u64> {
-        let symbol = self
-            .symbols
-            .get(index)
-            .filter(|symbol| !symbol.name.is_empty())?;
-        let loading = position(self.named(symbol.name), index)?;
-        let loaded = position(
-            self.named(symbol.name).filter(|same| self.is_core(same)),
-            index,
-        )?;
-        (loading == loaded).then_some(loading)
+        let name = self.symbols.get(index)?.name;
+        let stays = |symbol: &&ModuleSymbol<'_>| !name.is_empty() && self.is_core(symbol);
+        let loading = self.named(name).position(|symbol| symbol.index == index)?;
+        let loaded = self
+            .named(name)
+            .filter(stays)
+            .position(|symbol| symbol.index == index)?;
+        match (loading == loaded, self.named(name).count()) {
+            (false, _) => None,
+            (true, 1) => Some(0),
+            (true, _) => Some(loading as u64 + 1),
+        }
     }
 
     /// Whether the kernel keeps the symbol once the module's init sections are gone.
@@ -193,19 +196,6 @@ impl<'data> ModuleSymbols<'data> {
         let section = self.section_of(symbol);
         section.is_some_and(|section| section.is_allocated() && !section.name.starts_with(".init"))
     }
-}
-
-fn position<'symbol>(
-    same_name: impl Iterator<Item = &'symbol ModuleSymbol<'symbol>>,
-    index: usize,
-) -> Option<u64> {
-    let same_name: Vec<usize> = same_name.map(|symbol| symbol.index).collect();
-    let place = same_name.iter().position(|&other| other == index)?;
-    Some(if same_name.len() == 1 {
-        0
-    } else {
-        place as u64 + 1
-    })
 }
 
 fn symbol<'data>(

@@ -109,3 +109,37 @@ fn export(content: &str, line: usize) -> Result<(&str, Export), SymversError> {
 fn object_name(path: &str) -> Result<ObjectName, InvalidName> {
     path.rsplit('/').next().unwrap_or(path).parse()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "0x7b4da6ff\t__scsi_init_queue\tdrivers/scsi/scsi_mod\tEXPORT_SYMBOL_GPL\t\n\
+        0x28779e52\tdrm_printf\tvmlinux\tEXPORT_SYMBOL\t\n\
+        0x00000000\tksmbd_x\tfs/snd-seq\tEXPORT_SYMBOL\tCIFS\n";
+
+    #[test]
+    fn exports_name_their_object() {
+        let symvers = Symvers::parse(TEXT).unwrap();
+        assert_eq!(symvers.len(), 3);
+        let scsi = symvers.exporter("__scsi_init_queue").unwrap();
+        assert_eq!(
+            (scsi.module.as_str(), scsi.gpl_only, scsi.crc),
+            ("scsi_mod", true, 0x7b4d_a6ff)
+        );
+        assert!(symvers.exporter("drm_printf").unwrap().module.is_vmlinux());
+        let namespaced = symvers.exporter("ksmbd_x").unwrap();
+        assert_eq!(namespaced.module.as_str(), "snd_seq");
+        assert_eq!(namespaced.namespace.as_deref(), Some("CIFS"));
+        assert!(symvers.exporter("absent").is_none());
+    }
+
+    #[test]
+    fn other_lines_are_named_by_number() {
+        let malformed = Symvers::parse("0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\nnonsense").unwrap_err();
+        assert_eq!(malformed, SymversError::Malformed { line: 2 });
+        let twice = Symvers::parse(&TEXT.repeat(2)).unwrap_err();
+        let symbol = "__scsi_init_queue".to_owned();
+        assert_eq!(twice, SymversError::Duplicate { line: 4, symbol });
+    }
+}
