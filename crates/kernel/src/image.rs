@@ -32,6 +32,10 @@ pub enum ImageError {
     },
     #[error("the bzImage announces a vmlinux of {announced} bytes and holds {found}")]
     SizeMismatch { announced: u64, found: u64 },
+    #[error(
+        "the bzImage announces a vmlinux of {announced} bytes, at most {VMLINUX_LIMIT} are read"
+    )]
+    TooLarge { announced: u64 },
     #[error("the {0} unpacks to something that is not an ELF file")]
     NotElf(&'static str),
 }
@@ -47,8 +51,10 @@ pub fn vmlinux(vmlinuz: &[u8]) -> Result<Vec<u8>, ImageError> {
     let what = "kernel image";
     let payload = Payload::of_bzimage(vmlinuz)?;
     let announced = u64::from(payload.size);
-    let limit = announced.min(VMLINUX_LIMIT);
-    let found = compression::decompress(payload.compression, payload.stream, limit)
+    if announced > VMLINUX_LIMIT {
+        return Err(ImageError::TooLarge { announced });
+    }
+    let found = compression::decompress(payload.compression, payload.stream, announced)
         .map_err(|source| ImageError::Decompress { what, source })?;
     if found.len() as u64 != announced {
         return Err(ImageError::SizeMismatch {

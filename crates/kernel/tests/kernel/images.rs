@@ -153,6 +153,13 @@ fn what_is_no_kernel_is_told_apart() {
         vmlinux(&old),
         Err(ImageError::BootProtocol { major: 2, minor: 7 })
     ));
+    let huge = bzimage(b"\xfd7zXZ\0 more \xff\xff\xff\xff");
+    assert!(matches!(
+        vmlinux(&huge),
+        Err(ImageError::TooLarge {
+            announced: 0xffff_ffff
+        })
+    ));
     let text = bzimage(&gzip(b"a text"));
     assert!(matches!(vmlinux(&text), Err(ImageError::NotElf(_))));
 }
