@@ -18,7 +18,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
         Self {
             what,
             text: text.chars().take(80).collect(),
