@@ -80,7 +80,9 @@ impl RepositoryError {
         match self {
             Self::Io { .. } => "check that the folder exists, is writable and has room",
             Self::Exists { .. } => "choose another folder; nothing was overwritten",
-            Self::NotARepository { .. } => "make one with `suture init`, or name the right folder",
+            Self::NotARepository { .. } => {
+                "make a repository there first, or name the right folder"
+            }
             Self::Metadata { .. } | Self::Inconsistent { .. } => {
                 "restore the folder from a copy; someone may have changed it"
             }

@@ -20,6 +20,7 @@ use crate::error::RepositoryError;
 use crate::expiry::Expiries;
 use crate::keys::{self, SigningKey};
 use crate::layout::Layout;
+use crate::prune::prune;
 use crate::role::Role;
 
 /// Version of the TUF specification that the metadata follows.
@@ -128,6 +129,7 @@ impl<'a> Signer<'a> {
         if let Some(meta) = snapshot_meta {
             self.write_timestamp(meta, versions.timestamp).await?;
         }
+        prune(self.layout, &versions)?;
         Ok(versions)
     }
 

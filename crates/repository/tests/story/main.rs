@@ -1,0 +1,6 @@
+//! The repository's story: made, published to, read, attacked, and its keys replaced.
+
+mod attacks;
+mod publishing;
+mod rotation;
+mod shop;
