@@ -5,13 +5,17 @@
 //! does so per unit (6.1), already processed by objtool. What is not understood is refused
 //! ([`Refusal`]): a wrong patch is worse than none.
 
+mod chunk;
 mod code;
 mod code_checks;
 mod compare;
 mod correlate;
 mod data_checks;
 mod elf_file;
+mod emit;
 mod error;
+mod extract;
+mod follow;
 mod klp;
 mod matcher;
 mod names;
@@ -20,10 +24,13 @@ mod post_link;
 mod refusal;
 mod resolve;
 mod special;
+mod symbols;
+mod tables;
 mod unit;
 
 pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
 pub use error::DifferError;
+pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_with};
 pub use post_link::post_link;
 pub use refusal::Refusal;
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};

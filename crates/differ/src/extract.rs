@@ -1,0 +1,352 @@
+//! From two objects to the object of a patch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use suture_kernel::ObjectName;
+
+use crate::chunk::{ChunkId, Layout};
+use crate::compare::{Analysis, FunctionStatus, Units};
+use crate::emit::{Definition, emit};
+use crate::error::DifferError;
+use crate::refusal::Refusal;
+use crate::resolve::SymbolResolver;
+use crate::special::{EntrySizes, Role, Table, is_init, role};
+use crate::symbols::Symbols;
+use crate::unit::Range;
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extraction {
+    /// The fix does not change what this unit does.
+    NoChange,
+    /// It can't become a live patch; all reasons that were found.
+    Refused(Vec<Refusal>),
+    Patch(Extracted),
+}
+
+/// The patch of one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extracted {
+    /// A relocatable object. Symbols of the running kernel are undefined and named
+    /// `.klp.sym.<object>.<name>,<position>`; [`crate::post_link`] makes them livepatch symbols.
+    pub object: Vec<u8>,
+    /// The functions to redirect, in the order of the patched object.
+    pub functions: Vec<ExtractedFunction>,
+}
+
+/// One entry for `struct klp_func`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtractedFunction {
+    pub old_name: String,
+    pub old_sympos: u64,
+    /// Global symbol of the new code, unique in the patch: `__suture_<unit>_<index>`.
+    pub alias: String,
+    pub old_size: u64,
+    pub new_size: u64,
+}
+
+/// Compares the objects of a unit of `object` and takes what changed.
+///
+/// `unit` is a short prefix, unique in the patch, for global symbols.
+pub fn extract(
+    original: &[u8],
+    patched: &[u8],
+    object: &ObjectName,
+    unit: &str,
+    resolver: &dyn SymbolResolver,
+) -> Result<Extraction, DifferError> {
+    extract_with(
+        original,
+        patched,
+        object,
+        unit,
+        resolver,
+        &EntrySizes::default(),
+    )
+}
+
+/// [`extract`] for kernels whose tables have other entries.
+pub fn extract_with(
+    original: &[u8],
+    patched: &[u8],
+    object: &ObjectName,
+    unit: &str,
+    resolver: &dyn SymbolResolver,
+    sizes: &EntrySizes,
+) -> Result<Extraction, DifferError> {
+    let units = Units::parse(original, patched, sizes)?;
+    let analysis = Analysis::new(&units);
+    if !analysis.refusals.is_empty() {
+        return Ok(Extraction::Refused(analysis.refusals));
+    }
+    let mut extractor = Extractor::new(&units, &analysis, object, resolver);
+    extractor.take_roots();
+    if extractor.layout.chunks.is_empty() && extractor.refusals.is_empty() {
+        return Ok(Extraction::NoChange);
+    }
+    extractor.close();
+    let functions = extractor.functions(unit);
+    if !extractor.refusals.is_empty() {
+        return Ok(Extraction::Refused(
+            extractor.refusals.into_iter().collect(),
+        ));
+    }
+    let definitions = extractor.definitions(&functions);
+    let object = emit(&extractor.layout, &definitions)?;
+    Ok(Extraction::Patch(Extracted {
+        object,
+        functions: functions
+            .into_iter()
+            .map(|(_, function)| function)
+            .collect(),
+    }))
+}
+
+/// The work in progress: everything reachable from the changed functions.
+pub(crate) struct Extractor<'a> {
+    pub units: &'a Units,
+    pub analysis: &'a Analysis<'a>,
+    pub symbols: Symbols<'a>,
+    pub layout: Layout,
+    /// Chunk of each taken function or object.
+    pub taken: BTreeMap<usize, ChunkId>,
+    pub refusals: BTreeSet<Refusal>,
+    /// Chunks whose references are not followed yet.
+    next: ChunkId,
+    /// Entries of tables that have been decided about.
+    decided: BTreeSet<Range>,
+    /// Relocated fields whose goal a table entry has settled.
+    pub settled: BTreeMap<(usize, u64), ChunkId>,
+    /// Relocated fields that the kernel fills in only once a module is there.
+    pub late: BTreeMap<(usize, u64), String>,
+}
+
+impl<'a> Extractor<'a> {
+    fn new(
+        units: &'a Units,
+        analysis: &'a Analysis<'a>,
+        object: &'a ObjectName,
+        resolver: &'a dyn SymbolResolver,
+    ) -> Self {
+        Self {
+            units,
+            analysis,
+            symbols: Symbols::new(object, resolver),
+            layout: Layout::default(),
+            taken: BTreeMap::new(),
+            refusals: BTreeSet::new(),
+            next: 0,
+            decided: BTreeSet::new(),
+            settled: BTreeMap::new(),
+            late: BTreeMap::new(),
+        }
+    }
+
+    /// Changed functions, and what is new and visible to other units of the patch.
+    fn take_roots(&mut self) {
+        let new = &self.units.new;
+        for function in new.functions() {
+            let global = !new.symbol(function).is_local();
+            let wanted = match self.analysis.status[&function] {
+                FunctionStatus::Changed => true,
+                FunctionStatus::New => global && !is_init(&new.section_of(function).name),
+                FunctionStatus::Same | FunctionStatus::Removed => false,
+            };
+            if wanted {
+                self.take_function(function);
+            }
+        }
+        for atom in new.atoms() {
+            let global = !new.symbol(atom).is_local() && !new.is_function(atom);
+            let plain = role(&new.section_of(atom).name) == Role::Plain;
+            if global && plain && self.analysis.matcher.original_data(atom).is_none() {
+                let name = new.name(atom).to_owned();
+                self.take_data(atom, &name);
+            }
+        }
+    }
+
+    /// Follows references and collects table entries until nothing is added.
+    fn close(&mut self) {
+        loop {
+            while self.next < self.layout.chunks.len() {
+                let chunk = self.next;
+                self.next += 1;
+                self.follow(chunk);
+            }
+            if !self.take_entries() {
+                break;
+            }
+        }
+        self.check_unknown_sections();
+    }
+
+    /// Takes a function with its `.cold` part.
+    pub fn take_function(&mut self, function: usize) -> Option<ChunkId> {
+        if let Some(&chunk) = self.taken.get(&function) {
+            return Some(chunk);
+        }
+        let new = &self.units.new;
+        let range = new.range(function);
+        let (name, section) = (new.name(function).to_owned(), new.section(range.section));
+        let place = section.name.clone();
+        if is_init(&place) {
+            self.refusals.insert(Refusal::InitCode {
+                function: name,
+                section: place,
+            });
+            return None;
+        }
+        if section.grouped {
+            self.refusals.insert(Refusal::Grouped { symbol: name });
+            return None;
+        }
+        if new.symbol(function).is_weak() {
+            self.refusals
+                .insert(Refusal::WeakFunction { function: name });
+            return None;
+        }
+        if role(&place) != Role::Plain || place == ".static_call.text" || !section.is_code() {
+            self.refusals.insert(Refusal::NewDataPlace {
+                symbol: name,
+                section: place,
+            });
+            return None;
+        }
+        let chunk = if new.is_alone(function) {
+            self.layout.add_alone(new, range, &place, &name)
+        } else if self.is_bound_to_neighbours(function) {
+            self.refusals.insert(Refusal::SharedSection {
+                function: name,
+                section: place,
+            });
+            return None;
+        } else {
+            self.layout
+                .add_alone(new, range, &format!(".text.{name}"), &name)
+        };
+        self.taken.insert(function, chunk);
+        for part in new
+            .functions()
+            .filter(|&part| new.parent(part) == Some(function))
+        {
+            self.take_function(part);
+        }
+        if let Some(parent) = new.parent(function) {
+            self.take_function(parent);
+        }
+        Some(chunk)
+    }
+
+    /// Short jumps to other functions, or code that runs into the next one.
+    fn is_bound_to_neighbours(&self, function: usize) -> bool {
+        let new = &self.units.new;
+        let range = new.range(function);
+        let section = new.section(range.section);
+        let insns = new.insns(range);
+        let leaves = insns.iter().filter(|insn| insn.is_branch()).any(|insn| {
+            section.relocations_in(insn.start, insn.end).is_empty()
+                && !(range.start..range.end).contains(&insn.target)
+        });
+        let runs_on = insns
+            .last()
+            .is_none_or(|last| last.end != range.end || !last.ends_flow());
+        leaves || runs_on
+    }
+
+    /// Takes the table entries about code that is taken; whether there were any.
+    fn take_entries(&mut self) -> bool {
+        let units = self.units;
+        let before = self.layout.chunks.len();
+        for entry in &units.new_entries {
+            let inclusive = entry.table == Table::OrcIp;
+            let at = self.layout.covering(entry.site.0, entry.site.1, inclusive);
+            let Some(site) = at else { continue };
+            if self.decided.insert(entry.range) {
+                self.take_entry(entry, site);
+            }
+        }
+        self.layout.chunks.len() > before
+    }
+
+    /// Sections of unknown meaning must not be about taken code.
+    fn check_unknown_sections(&mut self) {
+        let new = &self.units.new;
+        for (index, section) in new.object.sections.iter().enumerate() {
+            if !section.is_alloc() || role(&section.name) != Role::Unknown {
+                continue;
+            }
+            for relocation in &section.relocations {
+                let function = new
+                    .location(index, relocation)
+                    .and_then(|(home, offset)| new.atom_at(home, offset))
+                    .filter(|atom| new.is_function(*atom) && self.taken.contains_key(atom));
+                if let Some(function) = function {
+                    let (section, function) = (section.name.clone(), new.name(function).to_owned());
+                    self.refusals
+                        .insert(Refusal::UnknownSection { section, function });
+                }
+            }
+        }
+    }
+
+    /// The functions to redirect, with their index in the patched object.
+    fn functions(&mut self, unit: &str) -> Vec<(usize, ExtractedFunction)> {
+        let (old, new) = (&self.units.old, &self.units.new);
+        let changed = new.functions().filter(|&function| {
+            self.analysis.status[&function] == FunctionStatus::Changed
+                && self.taken.contains_key(&function)
+                && new.parent(function).is_none()
+        });
+        let mut functions = Vec::new();
+        for (index, function) in changed.enumerate() {
+            let original = self.analysis.original_function[&function];
+            let old_name = old.name(original).to_owned();
+            match self.symbols.function_position(&old_name) {
+                Ok(old_sympos) => functions.push((
+                    function,
+                    ExtractedFunction {
+                        old_name,
+                        old_sympos,
+                        alias: format!("__suture_{unit}_{index}"),
+                        old_size: old.symbol(original).size,
+                        new_size: new.symbol(function).size,
+                    },
+                )),
+                Err(refusal) => {
+                    self.refusals.insert(refusal);
+                }
+            }
+        }
+        functions
+    }
+
+    /// The symbols of the output that name chunks.
+    fn definitions(&self, functions: &[(usize, ExtractedFunction)]) -> Vec<Definition> {
+        let new = &self.units.new;
+        let mut definitions = Vec::new();
+        for (&atom, &chunk) in &self.taken {
+            let symbol = new.symbol(atom);
+            let existing = self.analysis.original_function.contains_key(&atom);
+            let start = self.layout.chunks[chunk].source.start;
+            let define = |name: &str, global| Definition {
+                name: name.to_owned(),
+                chunk,
+                offset: symbol.value - start,
+                size: symbol.size,
+                kind: symbol.kind,
+                global,
+            };
+            // Other units must reach the running kernel's function, not this copy.
+            let copied = self.analysis.matcher.original_data(atom).is_some();
+            definitions.push(define(
+                &symbol.name,
+                !symbol.is_local() && !existing && !copied,
+            ));
+            if let Some((_, function)) = functions.iter().find(|(index, _)| *index == atom) {
+                definitions.push(define(&function.alias, true));
+            }
+        }
+        definitions
+    }
+}
