@@ -126,3 +126,177 @@ fn random() -> u64 {
         _ => u64::MAX / 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::socket::{Answer, Request};
+    use crate::status::PatchState;
+    use crate::testing::{Machine, Service, TOKEN, version};
+
+    /// A daemon that runs in this test.
+    struct Daemon {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), Failure>>,
+    }
+
+    impl Daemon {
+        async fn start(machine: &Machine) -> Self {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let (paths, engine) = (machine.tree.paths(), machine.engine.clone());
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            let task = tokio::spawn(async move { run(&paths, engine, stopped).await });
+            while !machine.tree.paths().socket().exists() && !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            Self { stop, task }
+        }
+
+        async fn stop(self) {
+            self.stop.send(()).unwrap();
+            self.task.await.unwrap().unwrap();
+        }
+    }
+
+    async fn call(machine: &Machine, request: Request) -> Result<Answer, Failure> {
+        let socket = machine.tree.paths().socket();
+        let patience = Duration::from_secs(20);
+        tokio::task::spawn_blocking(move || socket::call(&socket, &request, patience))
+            .await
+            .unwrap()
+    }
+
+    async fn status(machine: &Machine) -> PatchState {
+        match call(machine, Request::Status).await.unwrap() {
+            Answer::Status { report } => report.patch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_goes_over_the_socket_and_comes_back() {
+        let service = Service::start().await;
+        let machine = Machine::new(&service);
+        let daemon = Daemon::start(&machine).await;
+        assert_eq!(status(&machine).await, PatchState::NotChecked);
+        let failure = call(
+            &machine,
+            Request::Refresh {
+                retry_quarantined: false,
+            },
+        )
+        .await;
+        assert_eq!(failure.unwrap_err().message, "this machine is not enabled");
+        service.offer("104.1").await;
+        let enable = Request::Enable {
+            token: TOKEN.to_owned(),
+        };
+        let Answer::Enabled { report, problems } = call(&machine, enable).await.unwrap() else {
+            panic!("another answer");
+        };
+        assert_eq!(problems, []);
+        assert_eq!(
+            report.patch,
+            PatchState::Applied {
+                version: version("104.1")
+            }
+        );
+        let disabled = call(&machine, Request::Disable).await.unwrap();
+        assert_eq!(
+            disabled,
+            Answer::Disabled {
+                in_force: Some(version("104.1"))
+            }
+        );
+        daemon.stop().await;
+        assert!(!machine.tree.paths().socket().exists());
+        let failure = call(&machine, Request::Status).await.unwrap_err();
+        assert_eq!(failure.message, "the livepatch daemon is not running");
+        assert_eq!(
+            failure.hint.unwrap(),
+            "start it: `systemctl start livepatchd`"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_started_daemon_applies_its_cache_and_checks_in_by_itself() {
+        let service = Service::start().await;
+        let machine = Machine::with_patch(&service, "104.1").await.reboot();
+        let before = service.desk().check_ins.len();
+        let daemon = Daemon::start(&machine).await;
+        let all = async {
+            while service.desk().check_ins.len() == before {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all)
+            .await
+            .unwrap();
+        let first = service.desk().check_ins[before].clone();
+        assert_eq!(
+            first.applied,
+            Some(version("104.1")),
+            "patched before it asked"
+        );
+        assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+        daemon.stop().await;
+    }
+
+    #[tokio::test]
+    async fn two_daemons_never_run_on_one_machine() {
+        let service = Service::start().await;
+        let machine = Machine::new(&service);
+        let daemon = Daemon::start(&machine).await;
+        let second = run(
+            &machine.tree.paths(),
+            machine.engine.clone(),
+            std::future::pending(),
+        );
+        assert_eq!(second.await.unwrap_err().message, "the daemon runs already");
+        assert_eq!(
+            status(&machine).await,
+            PatchState::NotChecked,
+            "the first one still serves"
+        );
+        daemon.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_request_gets_an_answer_without_its_content() {
+        use std::io::{Read, Write};
+        let service = Service::start().await;
+        let machine = Machine::new(&service);
+        let daemon = Daemon::start(&machine).await;
+        let socket = machine.tree.paths().socket();
+        let send = move |bytes: Vec<u8>| {
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+            // The daemon stops reading at its limit and may close before all is sent.
+            let _ = stream.write_all(&bytes);
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            answer
+        };
+        let short = send.clone();
+        let answer = tokio::task::spawn_blocking(move || short(b"secret-token\n".to_vec()));
+        let answer = answer.await.unwrap();
+        assert!(
+            answer.contains("not one that this daemon knows"),
+            "{answer}"
+        );
+        assert!(!answer.contains("secret-token"));
+        tokio::task::spawn_blocking(move || send(vec![b'x'; 1 << 20]))
+            .await
+            .unwrap();
+        assert_eq!(
+            status(&machine).await,
+            PatchState::NotChecked,
+            "it still serves"
+        );
+        daemon.stop().await;
+    }
+}

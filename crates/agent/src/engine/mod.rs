@@ -7,6 +7,8 @@ mod memory;
 mod refresh;
 mod report;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,8 @@ mod human;
 mod json;
 mod patch_state;
 mod report;
+#[cfg(test)]
+mod tests;
 mod view;
 mod yaml;
 

@@ -1,7 +1,16 @@
-//! A machine in a folder, for tests.
+//! A machine in a folder, its kernel and its service, for tests.
+
+mod kernel;
+mod service;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+pub use kernel::{Behaviour, FakeKernel};
+pub use service::{Service, TOKEN, module};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -10,6 +19,8 @@ use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::{BuildRecord, FileHash, Fix, Manifest, ModuleFile};
 use tempfile::TempDir;
 
+use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::paths::Paths;
 use crate::status::{CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, StatusReport};
 
@@ -185,5 +196,86 @@ pub fn report(patch: PatchState) -> StatusReport {
         patch,
         unpatched_tasks: Vec::new(),
         quarantine: Vec::new(),
+    }
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Debug, Default)]
+pub struct TestClock {
+    seconds: AtomicI64,
+}
+
+impl TestClock {
+    /// Moves the clock to [`time`]`(seconds)`.
+    pub fn set(&self, seconds: i64) {
+        self.seconds.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        time(self.seconds.load(Ordering::SeqCst))
+    }
+}
+
+/// A machine with its kernel and its agent.
+pub struct Machine {
+    pub tree: Arc<FakeTree>,
+    pub kernel: Arc<FakeKernel>,
+    pub clock: Arc<TestClock>,
+    pub engine: Arc<Engine>,
+}
+
+impl Machine {
+    /// A machine that is configured for `service` and not enabled yet.
+    pub fn new(service: &Service) -> Self {
+        let tree = Arc::new(FakeTree::new());
+        tree.write("etc/livepatch/root.json", &service.root);
+        let config = format!("remote-server = \"{}\"\n", service.url());
+        tree.write("etc/livepatch/config.d/50-site.toml", config.as_bytes());
+        let clock = Arc::new(TestClock::default());
+        Self::boot(tree, clock)
+    }
+
+    /// A machine that has taken `text` from `service` and settled.
+    pub async fn with_patch(service: &Service, text: &str) -> Self {
+        let machine = Self::new(service);
+        service.offer(text).await;
+        let refreshed = machine.engine.enable(TOKEN).await.unwrap();
+        assert_eq!((refreshed.check, refreshed.patch), (Ok(()), Ok(())));
+        machine.clock.set(1000);
+        machine.engine.watch().unwrap();
+        machine
+    }
+
+    fn boot(tree: Arc<FakeTree>, clock: Arc<TestClock>) -> Self {
+        let kernel = Arc::new(FakeKernel::new(tree.clone()));
+        let engine = Engine::open(
+            tree.paths(),
+            kernel.clone(),
+            clock.clone(),
+            Duration::from_millis(300),
+        );
+        let engine = Arc::new(engine.unwrap());
+        Self {
+            tree,
+            kernel,
+            clock,
+            engine,
+        }
+    }
+
+    /// Starts the agent anew in the same boot.
+    pub fn restart_agent(self) -> Self {
+        Self::boot(self.tree, self.clock)
+    }
+
+    /// Starts the machine anew: nothing is loaded any more.
+    pub fn reboot(self) -> Self {
+        fs::remove_dir_all(self.tree.path("sys/kernel/livepatch")).unwrap();
+        fs::create_dir(self.tree.path("sys/kernel/livepatch")).unwrap();
+        let boot_id = b"11111111-2222-3333-4444-555555555555\n";
+        self.tree.write("proc/sys/kernel/random/boot_id", boot_id);
+        Self::boot(self.tree, self.clock)
     }
 }

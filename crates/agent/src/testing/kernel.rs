@@ -1,0 +1,67 @@
+//! A kernel that shows what it loads in a fake tree's sysfs.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+use suture_kernel::modinfo::Modinfo;
+
+use super::FakeTree;
+use crate::module_loader::ModuleLoader;
+
+/// What the kernel does with the next module.
+#[derive(Debug, Clone, Copy)]
+pub enum Behaviour {
+    /// In force at once.
+    Apply,
+    /// In transition until the test ends it.
+    StayInTransition,
+    Refuse(Errno),
+    /// Takes it and shows no patch.
+    Ignore,
+}
+
+/// See [`Behaviour`].
+pub struct FakeKernel {
+    tree: Arc<FakeTree>,
+    behaviour: Mutex<Behaviour>,
+    loads: Mutex<Vec<String>>,
+}
+
+impl FakeKernel {
+    pub fn new(tree: Arc<FakeTree>) -> Self {
+        Self {
+            tree,
+            behaviour: Mutex::new(Behaviour::Apply),
+            loads: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub fn set(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// The names of all modules that it was asked to load.
+    pub fn loads(&self) -> Vec<String> {
+        self.loads.lock().unwrap().clone()
+    }
+}
+
+impl ModuleLoader for FakeKernel {
+    fn load(&self, module: &[u8]) -> io::Result<()> {
+        let name = Modinfo::of_module(module)
+            .unwrap()
+            .name()
+            .unwrap()
+            .to_string();
+        self.loads.lock().unwrap().push(name.clone());
+        let behaviour = *self.behaviour.lock().unwrap();
+        match behaviour {
+            Behaviour::Apply => self.tree.patch(&name, true, Some(false)),
+            Behaviour::StayInTransition => self.tree.patch(&name, true, Some(true)),
+            Behaviour::Refuse(errno) => return Err(errno.into()),
+            Behaviour::Ignore => {}
+        }
+        Ok(())
+    }
+}
