@@ -257,8 +257,10 @@ impl<'a> Matcher<'a> {
             };
             return self.same_range(attempt, old, new, depth);
         }
+        let ubsan = is_ubsan(&from.name) && is_ubsan(&to.name);
+        let same_base = base_name(&from.name) == base_name(&to.name);
         let unnamed = self.old.atoms_of(old.0).is_empty() && self.new.atoms_of(new.0).is_empty();
-        if start != other || !unnamed || base_name(&from.name) != base_name(&to.name) {
+        if start != other || !unnamed || !(same_base || ubsan) {
             return false;
         }
         let marker = (usize::MAX - old.0, usize::MAX - new.0);
@@ -323,23 +325,26 @@ impl<'a> Matcher<'a> {
         if from.bytes(a.start, a.end) != to.bytes(b.start, b.end) {
             return false;
         }
-        let ([x, p], [y, q]) = (
-            from.relocations_in(a.start, a.end),
-            to.relocations_in(b.start, b.end),
-        ) else {
-            return false;
-        };
+        let before = from.relocations_in(a.start, a.end);
+        let after = to.relocations_in(b.start, b.end);
+        let (Some(x), Some(y)) = (before.first(), after.first()) else { return false };
         if !self.same_reference(attempt, (a.section, x), (b.section, y), 0) {
             return false;
+        }
+        // Without replacement (older `static_cpu_has`), or with one of another unit (retpolines
+        // of 5.14), there is no code here.
+        let (p, q) = match (before, after) {
+            ([_], [_]) => return true,
+            ([_, p], [_, q]) => (p, q),
+            _ => return false,
+        };
+        if let Target::Outside { .. } = self.old.target(a.section, p) {
+            return self.same_reference(attempt, (a.section, p), (b.section, q), 0);
         }
         let code = |unit: &Unit, section, relocation: &Relocation, length| {
             let (home, offset) = unit.location(section, relocation)?;
             let start = u64::try_from(offset).ok()?;
-            Some(Range {
-                section: home,
-                start,
-                end: start.checked_add(length)?,
-            })
+            Some(Range { section: home, start, end: start.checked_add(length)? })
         };
         let old_code = code(self.old, a.section, p, replacement_length(self.old, a));
         let new_code = code(self.new, b.section, q, replacement_length(self.new, b));
@@ -360,6 +365,11 @@ impl Attempt {
             *forth.entry(old).or_insert(new) == new && *back.entry(new).or_insert(old) == old
         })
     }
+}
+
+/// Numbered sections of the undefined behaviour sanitizer.
+fn is_ubsan(section: &str) -> bool {
+    section.starts_with(".data..Lubsan_")
 }
 
 /// `PLT32` to a local symbol is `PC32`.

@@ -122,9 +122,18 @@ impl Extractor<'_> {
         let relocations = new
             .section(range.section)
             .relocations_in(range.start, range.end);
-        let [_, second] = relocations else {
-            let what = "an entry has no replacement".to_owned();
-            return Fate::Refuse(self.reference(owner, range.section, what));
+        // Without replacement (older `static_cpu_has`), or with one of another unit (retpolines
+        // of 5.14), there is no code to take.
+        let second = match relocations {
+            [_] => return self.rewritten(entry, original_length(new, range), owner),
+            [_, second] if new.location(range.section, second).is_none() => {
+                return self.rewritten(entry, original_length(new, range), owner);
+            }
+            [_, second] => second,
+            _ => {
+                let what = "an entry refers to more than a place and its replacement".to_owned();
+                return Fate::Refuse(self.reference(owner, range.section, what));
+            }
         };
         let Some(code) = self.replacement(range, second) else {
             let what = "a replacement lies outside of its section".to_owned();
