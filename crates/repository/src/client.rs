@@ -49,14 +49,10 @@ impl Client {
             limits,
             now,
         };
-        let first = update.run(Box::new(transport.clone()), true).await;
-        match first {
-            // A publisher who went back to a copy may have signed a version number twice: what
-            // is kept under it is then the wrong file, and only fetching tells.
-            Err(Failure {
-                cache_was_used: true,
-                ..
-            }) => update.run(Box::new(transport), false).await,
+        match update.run(Box::new(transport.clone()), true).await {
+            Err(failure) if failure.may_come_from_cache() => {
+                update.run(Box::new(transport), false).await
+            }
             other => other,
         }
         .map_err(|failure| failure.error)
@@ -165,6 +161,19 @@ struct Update<'a> {
 struct Failure {
     error: ClientError,
     cache_was_used: bool,
+}
+
+impl Failure {
+    /// A damaged disk, or a publisher who went back to a copy and signed a version number twice:
+    /// what is kept under it is then the wrong file, and only fetching tells.
+    fn may_come_from_cache(&self) -> bool {
+        use ClientError as E;
+        let content = matches!(
+            self.error,
+            E::Altered { .. } | E::TooLong { .. } | E::Malformed { .. } | E::Signature { .. }
+        );
+        self.cache_was_used && content
+    }
 }
 
 impl Update<'_> {

@@ -61,7 +61,7 @@ pub enum RepositoryError {
     },
     #[error("target `{name}` is published and was offered again with other fixes")]
     OtherFixes { name: String },
-    #[error("target `{name}` is longer than {limit} bytes")]
+    #[error("`{name}` is longer than {limit} bytes")]
     TooLong { name: String, limit: u64 },
     #[error("target `{name}` has a name that TUF does not allow")]
     TargetName {

@@ -73,7 +73,7 @@ pub use folder::{FolderTransport, Location};
 pub use ingest::MAX_TARGET_BYTES;
 pub use init::{InitOptions, init};
 pub use layout::Layout;
-pub use limits::Limits;
+pub use limits::{Limits, MAX_METADATA_BYTES};
 pub use published::PublishedTarget;
 pub use publisher::{Content, NewTarget, Published, Publisher};
 pub use role::{OnlineRole, Role};

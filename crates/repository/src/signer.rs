@@ -20,6 +20,7 @@ use crate::error::RepositoryError;
 use crate::expiry::Expiries;
 use crate::keys::{self, SigningKey};
 use crate::layout::Layout;
+use crate::limits::MAX_METADATA_BYTES;
 use crate::prune::prune;
 use crate::role::Role;
 
@@ -173,6 +174,13 @@ impl<'a> Signer<'a> {
         let version = metadata.version();
         let path = self.layout.metadata().join(metadata.filename(true));
         let signed = self.sign(role, metadata).await?;
+        if *signed.length() > MAX_METADATA_BYTES {
+            let name = format!("{role}.json");
+            return Err(RepositoryError::TooLong {
+                name,
+                limit: MAX_METADATA_BYTES,
+            });
+        }
         durable::write(&path, signed.buffer()).map_err(RepositoryError::io("write", path))?;
         Ok(Metafile {
             length: Some(*signed.length()),

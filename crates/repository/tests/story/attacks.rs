@@ -59,6 +59,32 @@ async fn altered_metadata_is_noticed_whatever_its_role() {
     }
 }
 
+/// No single altered byte makes a machine see other targets, or an older state.
+#[tokio::test]
+async fn every_altered_byte_is_refused_or_harmless() {
+    let shop = Shop::open().await;
+    shop.publish("104.1", b"module").await;
+    let honest = shop.update(start()).await.unwrap().targets().to_vec();
+    let mut refused = 0;
+    for file in ["timestamp.json", "2.snapshot.json", "2.targets.json"] {
+        let copy = shop.copy(&format!("flipped {file}"));
+        let path = copy.join("metadata").join(file);
+        let bytes = fs::read(&path).unwrap();
+        for place in (0..bytes.len()).step_by(23) {
+            let mut altered = bytes.clone();
+            altered[place] ^= 0b10;
+            fs::write(&path, &altered).unwrap();
+            fs::remove_dir_all(shop.datastore()).unwrap();
+            match shop.update_from(&copy, start()).await {
+                Ok(client) => assert_eq!(client.targets(), honest, "{file} at {place}"),
+                Err(_) => refused += 1,
+            }
+            fs::create_dir_all(shop.datastore()).unwrap();
+        }
+    }
+    assert!(refused > 50, "only {refused} were refused");
+}
+
 #[tokio::test]
 async fn metadata_that_is_no_metadata_is_refused() {
     let shop = Shop::open().await;

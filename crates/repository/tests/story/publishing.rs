@@ -1,12 +1,17 @@
 //! What a publisher does, and what a machine then sees.
 
 use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
 use suture_protocol::TargetKind;
 use suture_repository::{
-    Catalogue, ClientError, Content, InitOptions, NewTarget, RepositoryError, Role, init,
+    Catalogue, Client, ClientError, Content, FolderTransport, InitOptions, Limits, NewTarget,
+    RepositoryError, Role, init,
 };
+use tough::{Transport, TransportError, TransportStream, async_trait};
+use url::Url;
 
 use crate::shop::{Shop, days, module, name, start};
 
@@ -261,4 +266,68 @@ async fn a_second_publisher_waits_its_turn() {
     );
     drop(lock);
     shop.publisher.refresh(start()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_publisher_left_half_done_is_done_anew() {
+    let shop = Shop::open().await;
+    let metadata = shop.publisher.dir.join("metadata");
+    fs::write(metadata.join("2.targets.json"), "half").unwrap();
+    fs::write(metadata.join("2.snapshot.json"), "half").unwrap();
+    assert!(
+        shop.update(start()).await.unwrap().targets().is_empty(),
+        "nobody looks at it"
+    );
+    let published = shop.publish("104.1", b"module").await;
+    let client = shop.update(start()).await.unwrap();
+    assert_eq!(client.read(&published).await.unwrap(), b"module");
+}
+
+#[tokio::test]
+async fn an_unchanged_repository_costs_two_small_requests() {
+    let shop = Shop::open().await;
+    shop.publish("104.1", b"module").await;
+    let transport = Counting::new(&shop.publisher.dir);
+    for expected in [
+        &[
+            "2.root.json",
+            "timestamp.json",
+            "2.snapshot.json",
+            "2.targets.json",
+        ][..],
+        &["2.root.json", "timestamp.json"],
+    ] {
+        let (location, limits) = (transport.inner.location(), Limits::default());
+        let (store, transport) = (shop.datastore(), transport.clone());
+        let asked = transport.asked.clone();
+        let root = &shop.trusted_root;
+        let client = Client::update(root, &store, &location, transport, &limits, start()).await;
+        assert_eq!(client.unwrap().targets().len(), 1);
+        assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), expected);
+    }
+}
+
+/// A mirror that remembers what it was asked for.
+#[derive(Debug, Clone)]
+struct Counting {
+    inner: FolderTransport,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Counting {
+    fn new(dir: &Path) -> Self {
+        Self {
+            inner: FolderTransport::new(dir),
+            asked: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Counting {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        let file = url.path().rsplit('/').next().unwrap().to_owned();
+        self.asked.lock().unwrap().push(file);
+        self.inner.fetch(url).await
+    }
 }
