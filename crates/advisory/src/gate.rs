@@ -47,7 +47,7 @@ pub enum GateRefusal {
     },
     #[error(
         "no one has rated {cve}: only High and Critical fixes go into a live patch; \
-         a vendor can rate it with --severity"
+         a vendor can rate it with `--severity {cve}=high`, or what it is"
     )]
     Unrated {
         cve: CveId,

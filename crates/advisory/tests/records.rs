@@ -105,7 +105,8 @@ fn what_nobody_rated_waits_for_a_vendors_rating() {
         );
         let expected = format!("no one has rated {}", record.id);
         assert!(refusal.to_string().starts_with(&expected), "{refusal}");
-        assert!(refusal.to_string().contains("--severity"), "{refusal}");
+        let option = format!("`--severity {}=high`", record.id);
+        assert!(refusal.to_string().contains(&option), "{refusal}");
     }
     let vendor = SeverityClaim::rated("example vendor", Severity::High);
     let decision = record(PHONET).gate(Some(vendor.clone())).unwrap();
