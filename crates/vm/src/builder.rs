@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::guest::{CONFIG_PATH, GuestConfig, NetworkConfig};
 use crate::initramfs::Initramfs;
 use crate::modules::{ModuleTree, Wanted, modules_alias, modules_dep};
-use crate::qemu::Machine;
+use crate::qemu::{Machine, Port};
 use crate::strip::read_stripped;
 use crate::vm::Started;
 use crate::{GuestKernel, Vm, VmError, userland};
@@ -186,8 +186,10 @@ impl VmBuilder {
         if let Some(disk) = &self.disk {
             disk.prepare()?;
         }
-        let initramfs = self.write_initramfs(folder.path())?;
-        let machine = self.machine(folder.path(), initramfs)?;
+        let tree = ModuleTree::open(&self.kernel.modules)?;
+        let port = port(&tree);
+        let initramfs = self.write_initramfs(folder.path(), &tree, port)?;
+        let machine = self.machine(folder.path(), initramfs, port)?;
         Vm::start(Started {
             machine,
             folder,
@@ -196,7 +198,7 @@ impl VmBuilder {
         })
     }
 
-    fn machine(&self, folder: &Path, initramfs: PathBuf) -> Result<Machine, VmError> {
+    fn machine(&self, folder: &Path, initramfs: PathBuf, port: Port) -> Result<Machine, VmError> {
         let kernel = if self.unpack_kernel {
             self.kernel.boot_file(folder)?
         } else {
@@ -210,12 +212,18 @@ impl VmBuilder {
             memory_mib: self.memory_mib,
             cpus: self.cpus,
             network: self.network,
+            port,
             disk: self.disk.as_ref().map(|disk| disk.image.clone()),
             folder: folder.to_owned(),
         })
     }
 
-    fn write_initramfs(&self, folder: &Path) -> Result<PathBuf, VmError> {
+    fn write_initramfs(
+        &self,
+        folder: &Path,
+        tree: &ModuleTree,
+        port: Port,
+    ) -> Result<PathBuf, VmError> {
         let mut initramfs = Initramfs::default();
         let init = self.find_guest_init()?;
         initramfs.file("/init", read_stripped(&init, folder)?, 0o755)?;
@@ -229,7 +237,7 @@ impl VmBuilder {
         for (path, target) in &self.symlinks {
             initramfs.symlink(path, target)?;
         }
-        self.add_modules_and_config(&mut initramfs)?;
+        self.add_modules_and_config(&mut initramfs, tree, port)?;
         userland::add(&mut initramfs, &self.hostname)?;
         let path = folder.join("initramfs");
         let file = File::create(&path).map_err(VmError::file("write", &path))?;
@@ -238,10 +246,14 @@ impl VmBuilder {
         Ok(path)
     }
 
-    fn add_modules_and_config(&self, initramfs: &mut Initramfs) -> Result<(), VmError> {
-        let tree = ModuleTree::open(&self.kernel.modules)?;
+    fn add_modules_and_config(
+        &self,
+        initramfs: &mut Initramfs,
+        tree: &ModuleTree,
+        port: Port,
+    ) -> Result<(), VmError> {
         let root = format!("/lib/modules/{}", tree.release());
-        let wanted = self.wanted_modules();
+        let wanted = self.wanted_modules(port);
         let loaded = tree.load_order(&wanted)?;
         let all = tree.load_order(&[wanted, self.module_files.clone()].concat())?;
         let config = GuestConfig {
@@ -251,6 +263,7 @@ impl VmBuilder {
                 .map(|module| format!("{root}/{}", module.path))
                 .collect(),
             network: self.network.then(network_config),
+            port: port.device().to_owned(),
             disk: self.disk.as_ref().map(|disk| disk.place.clone()),
         };
         initramfs.file(CONFIG_PATH, serde_json::to_vec(&config)?, 0o644)?;
@@ -271,8 +284,11 @@ impl VmBuilder {
     }
 
     /// What was asked for, and the drivers of the machine's own devices.
-    fn wanted_modules(&self) -> Vec<Wanted> {
+    fn wanted_modules(&self, port: Port) -> Vec<Wanted> {
         let mut wanted = Vec::new();
+        if port == Port::Virtio {
+            wanted.extend(["virtio_pci", "virtio_console"].map(Wanted::needed));
+        }
         if self.network {
             wanted.extend(["virtio_pci", "virtio_net"].map(Wanted::needed));
         }
@@ -300,6 +316,15 @@ impl VmBuilder {
         candidates
             .find(|candidate| candidate.is_file())
             .ok_or(VmError::NoGuestInit { looked: program })
+    }
+}
+
+/// The fast line where the kernel has its driver.
+fn port(tree: &ModuleTree) -> Port {
+    if tree.has("virtio_console") {
+        Port::Virtio
+    } else {
+        Port::Serial
     }
 }
 

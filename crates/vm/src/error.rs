@@ -66,7 +66,7 @@ pub enum VmError {
     NoAnswer { after: Duration, console: String },
     #[error("the guest's kernel panicked: {message}\n{console}")]
     KernelPanic { message: String, console: String },
-    #[error("the guest restarted meanwhile")]
+    #[error("the guest, or the server in it, was started anew meanwhile")]
     Restarted,
     #[error("`{command}` did not end within {after:?}; it wrote: {output}")]
     CommandTimeout {

@@ -9,8 +9,8 @@
 //! # Ok::<(), suture_vm::VmError>(())
 //! ```
 //!
-//! The host talks to the guest's init over a second serial port ([`wire`]), so a machine without
-//! any network driver can be used as well. Everything that waits has a deadline.
+//! The host talks to the guest's init over a line of its own ([`wire`]), so a machine without a
+//! network can be used as well. Everything that waits has a deadline.
 
 mod accelerator;
 mod builder;

@@ -83,6 +83,11 @@ impl ModuleTree {
         &self.release
     }
 
+    /// Whether the kernel has it, as a file or built in.
+    pub fn has(&self, module: &str) -> bool {
+        self.files.contains_key(module) || self.built_in.contains(module)
+    }
+
     /// The modules wanted and all that they depend on, in an order in which they can be loaded.
     pub fn load_order(&self, wanted: &[Wanted]) -> Result<Vec<ModuleFile>, VmError> {
         load_order(wanted, &mut |module| self.read(module))

@@ -28,9 +28,29 @@ pub struct Machine {
     pub memory_mib: u32,
     pub cpus: u32,
     pub network: bool,
+    pub port: Port,
     pub disk: Option<PathBuf>,
     /// The sockets lie here.
     pub folder: PathBuf,
+}
+
+/// The line over which host and guest talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Megabytes a second; needs the kernel's driver virtio_console.
+    Virtio,
+    /// The second UART, 30 to 150 KiB a second under emulation; every kernel has it.
+    Serial,
+}
+
+impl Port {
+    /// Its name in the guest.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "/dev/vport0p1",
+            Self::Serial => "/dev/ttyS1",
+        }
+    }
 }
 
 /// The name of the network device towards QMP.
@@ -77,7 +97,14 @@ impl Machine {
             let start = format!("socket,id={},path=", socket.name());
             line.option("-chardev", &start, &socket.path(&self.folder), true);
         }
-        line.words(&["-serial", "chardev:console", "-serial", "chardev:agent"]);
+        line.words(&["-serial", "chardev:console"]);
+        match self.port {
+            Port::Serial => line.words(&["-serial", "chardev:agent"]),
+            Port::Virtio => {
+                line.words(&["-device", "virtio-serial-pci"]);
+                line.words(&["-device", "virtserialport,nr=1,chardev=agent,name=agent"]);
+            }
+        }
         line.words(&["-mon", "chardev=qmp,mode=control"]);
     }
 
@@ -252,6 +279,7 @@ mod tests {
             memory_mib: 512,
             cpus: 2,
             network: true,
+            port: Port::Virtio,
             disk: Some("/k/a,b.img".into()),
             folder: "/f".into(),
         }
@@ -274,7 +302,9 @@ mod tests {
             "-kernel /k/vmlinux -initrd /k/initramfs",
             "no_timer_check debug",
             "-chardev socket,id=agent,path=/f/agent",
-            "-serial chardev:console -serial chardev:agent -mon chardev=qmp,mode=control",
+            "-serial chardev:console -device virtio-serial-pci",
+            "-device virtserialport,nr=1,chardev=agent,name=agent",
+            "-mon chardev=qmp,mode=control",
             "-netdev user,id=n0 -device virtio-net-pci,netdev=n0,romfile=",
             "-drive if=none,id=d0,format=raw,file=/k/a,,b.img",
         ] {
@@ -287,11 +317,13 @@ mod tests {
         let bare = Machine {
             accelerator: Accelerator::Kvm,
             network: false,
+            port: Port::Serial,
             disk: None,
             ..machine()
         };
         let line = joined(&bare);
         assert!(line.contains("-machine pc,accel=kvm -cpu host"));
+        assert!(line.contains("-serial chardev:console -serial chardev:agent"));
         for part in ["-no-reboot", "virtio", "no_timer_check"] {
             assert!(!line.contains(part), "{part}\n{line}");
         }

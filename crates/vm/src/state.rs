@@ -18,8 +18,10 @@ pub struct SharedState {
 #[derive(Debug, Default)]
 pub struct State {
     pub console: Console,
-    /// How often the guest said that it is ready.
+    /// How many boots of the guest said that they are ready.
     pub boots: u64,
+    /// How often the guest's server said so; it forgets its requests when it is started anew.
+    pub greetings: u64,
     /// What it said last.
     pub ready: Option<Ready>,
     /// QEMU closed its end.

@@ -124,8 +124,8 @@ impl Vm {
 
     /// Writes a file of the guest; folders on the way are made.
     ///
-    /// It goes over a serial line, a few hundred KiB a second: larger ones belong into the
-    /// initramfs ([`VmBuilder::file`]).
+    /// A kernel without virtio_console gets it over a UART at 30 KiB a second; large files belong
+    /// into the initramfs ([`VmBuilder::file`]) there.
     pub fn write_file(&self, path: &str, bytes: &[u8], mode: u32) -> Result<(), VmError> {
         // One transfer at a time keeps what the guest has to buffer below its limit.
         let _turn = self.transfer.lock().unwrap_or_else(PoisonError::into_inner);

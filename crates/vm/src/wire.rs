@@ -1,6 +1,6 @@
-//! What host and guest say to each other over the second serial port: one JSON object a line.
+//! What host and guest say to each other over their own line: one JSON object a line of text.
 //!
-//! The UART has no flow control towards the guest, so a request is kept below what the guest's
+//! A UART has no flow control towards the guest, so a request is kept below what the guest's
 //! tty buffers without being read ([`MAX_REQUEST_LINE`]).
 
 use base64::Engine as _;

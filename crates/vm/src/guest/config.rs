@@ -15,6 +15,8 @@ pub struct GuestConfig {
     /// Module files to load at boot, in this order.
     pub modules: Vec<String>,
     pub network: Option<NetworkConfig>,
+    /// The device over which the host talks.
+    pub port: String,
     /// Where the first virtio disk is mounted.
     pub disk: Option<String>,
 }

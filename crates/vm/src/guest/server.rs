@@ -3,25 +3,27 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 use rustix::system::RebootCommand;
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 
 use super::config::GuestConfig;
 use super::{command, files, power};
 use crate::wire::{Action, Answer, Line, Lines, MAX_REQUEST_LINE, Ready, Request, encode};
 
-/// The serial port that QEMU connects to the host's socket.
-const PORT: &str = "/dev/ttyS1";
+/// How long the port may take to appear after its driver was loaded.
+const PORT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Announces the guest and serves until the machine goes down.
 pub fn serve(config: &GuestConfig) -> Result<()> {
-    let mut port = open_port().with_context(|| format!("cannot open {PORT}"))?;
+    let name = &config.port;
+    let mut port = open_port(Path::new(name)).with_context(|| format!("cannot open `{name}`"))?;
     let writer = Arc::new(Mutex::new(port.try_clone()?));
     // What the drivers left on the line while they tried the port ends with this newline.
     port.write_all(b"\n")?;
@@ -39,16 +41,22 @@ pub fn serve(config: &GuestConfig) -> Result<()> {
     }
 }
 
-fn open_port() -> Result<File> {
+fn open_port(path: &Path) -> Result<File> {
+    let deadline = Instant::now() + PORT_DEADLINE;
+    while !path.exists() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
     let port = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-        .open(PORT)?;
-    let mut settings = tcgetattr(&port)?;
-    settings.make_raw();
-    settings.set_speed(115_200)?;
-    tcsetattr(&port, OptionalActions::Now, &settings)?;
+        .open(path)?;
+    if isatty(&port) {
+        let mut settings = tcgetattr(&port)?;
+        settings.make_raw();
+        settings.set_speed(115_200)?;
+        tcsetattr(&port, OptionalActions::Now, &settings)?;
+    }
     Ok(port)
 }
 
