@@ -252,11 +252,8 @@ mod tests {
         let service = Service::start().await;
         let machine = Machine::new(&service);
         let daemon = Daemon::start(&machine).await;
-        let second = run(
-            &machine.tree.paths(),
-            machine.engine.clone(),
-            std::future::pending(),
-        );
+        let paths = machine.tree.paths();
+        let second = run(&paths, machine.engine.clone(), std::future::pending());
         assert_eq!(second.await.unwrap_err().message, "the daemon runs already");
         assert_eq!(
             status(&machine).await,

@@ -14,14 +14,19 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
         format!("kernel state: {}", kernel_state(report.coverage)),
         format!("patch state: {}", patch_state(&report.patch)),
     ];
-    if let Some(version) = view::version(&report.patch) {
+    if let Some(version) = report.patch.in_force() {
         lines.push(format!("patch version: {version}"));
     }
     if let Some(enrolment) = &report.enrolment {
         lines.push(format!("tier: {}", enrolment.plan));
     }
     lines.push(format!("machine id: {}", report.machine_id));
-    for entry in &report.quarantine {
+    // The patch state tells of the version on offer already.
+    let others = report
+        .quarantine
+        .iter()
+        .filter(|entry| Some(entry.version) != report.patch.newest());
+    for entry in others {
         lines.push(format!(
             "quarantined: {} since {}: {}",
             entry.version, entry.at, entry.reason

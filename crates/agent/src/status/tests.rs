@@ -40,15 +40,101 @@ fn lines(report: &StatusReport) -> String {
 
 #[test]
 fn an_applied_patch_in_every_format() {
-    assert_snapshot!(human(&applied(), false), @"");
-    assert_snapshot!(human(&applied(), true), @"");
-    assert_snapshot!(json(&applied()).unwrap(), @"");
-    assert_snapshot!(yaml(&applied()).unwrap(), @"");
+    assert_snapshot!(human(&applied(), false), @r#"
+    last check: 52 seconds ago
+    kernel: 6.1.0-53-amd64
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✓ all applied
+    patch version: 104.1
+    tier: free
+    machine id: 5f2b6c0e9d8a47c1b3e4f5061728394a
+    "#);
+    assert_snapshot!(human(&applied(), true), @r#"
+    last check: 52 seconds ago
+    kernel: 6.1.0-53-amd64
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✓ all applied
+    patch version: 104.1
+    tier: free
+    machine id: 5f2b6c0e9d8a47c1b3e4f5061728394a
+    client version: 0.1.0
+    architecture: amd64
+    cpu model: QEMU Virtual CPU version 2.5+
+    kernel build id: abababababababababababababababababababab
+    boot time: 2026-11-22T16:40:56Z
+    uptime: 19h19m56s
+    server: https://livepatch.example.com/
+    fixes:
+      * CVE-2026-89603: netfilter: nf_tables: use after free
+        A set element outlives its set.
+    "#);
+    assert_snapshot!(json(&applied()).unwrap(), @r#"
+    {
+      "Client-Version": "0.1.0",
+      "Machine-Id": "5f2b6c0e9d8a47c1b3e4f5061728394a",
+      "Architecture": "amd64",
+      "CPU-Model": "QEMU Virtual CPU version 2.5+",
+      "Last-Check": "2026-11-23T12:00:00Z",
+      "Boot-Time": "2026-11-22T16:40:56Z",
+      "Uptime": "69596",
+      "Status": [
+        {
+          "Kernel": "6.1.0-53-amd64",
+          "BuildId": "abababababababababababababababababababab",
+          "Running": true,
+          "Livepatch": {
+            "CheckState": "checked",
+            "State": "applied",
+            "Version": "104.1",
+            "Fixes": [
+              {
+                "Name": "cve-2026-89603",
+                "Description": "A set element outlives its set.",
+                "Bug": "",
+                "Patched": true
+              }
+            ]
+          },
+          "Supported": "supported",
+          "UpgradeRequiredDate": null
+        }
+      ],
+      "tier": "free"
+    }
+    "#);
+    assert_snapshot!(yaml(&applied()).unwrap(), @r#"
+    client-version: "0.1.0"
+    machine-id: 5f2b6c0e9d8a47c1b3e4f5061728394a
+    architecture: amd64
+    cpu-model: QEMU Virtual CPU version 2.5+
+    last-check: "2026-11-23T12:00:00Z"
+    boot-time: "2026-11-22T16:40:56Z"
+    uptime: 19h19m56s
+    status:
+    - kernel: 6.1.0-53-amd64
+      running: true
+      livepatch:
+        checkState: checked
+        patchState: applied
+        version: "104.1"
+        fixes: |
+          * CVE-2026-89603
+      supported: supported
+      upgradeRequiredDate: null
+    tier: free
+    "#);
 }
 
 #[test]
 fn nothing_to_apply() {
-    assert_snapshot!(lines(&report(PatchState::NothingToApply)), @"");
+    assert_snapshot!(lines(&report(PatchState::NothingToApply)), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✓ none needed for this kernel now
+    "checked" "nothing-to-apply" "" "supported"
+    "#);
 }
 
 #[test]
@@ -56,7 +142,12 @@ fn not_checked_yet() {
     let mut report = report(PatchState::NotChecked);
     report.check = CheckReport::Never;
     report.coverage = Coverage::Unknown;
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: pending
+    kernel state: ✗ not known yet, the server was not asked for this kernel
+    patch state: ⧗ not known yet
+    "needs-check" "unknown" "" "unknown"
+    "#);
     assert!(human(&report, false).starts_with("last check: never\n"));
 }
 
@@ -64,9 +155,19 @@ fn not_checked_yet() {
 fn not_covered() {
     let mut report = report(PatchState::NotCovered);
     report.coverage = Coverage::NotCovered;
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✗ not covered, no live patches are made for this kernel
+    patch state: ✗ none is made for this kernel
+    "checked" "unapplied" "" "unsupported"
+    "#);
     report.coverage = Coverage::Ended;
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✗ no longer covered, upgrade the kernel and restart
+    patch state: ✗ none is made for this kernel
+    "checked" "kernel-upgrade-required" "" "kernel-upgrade-required"
+    "#);
 }
 
 #[test]
@@ -81,7 +182,12 @@ fn in_transition() {
         id: 812,
         name: "kworker/3:1".to_owned(),
     }];
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ⧗ applying 104.1, some tasks still run the old code
+    "checked" "applying" "104.1" "supported"
+    "#);
     let verbose = human(&report, true);
     assert!(verbose.contains("tasks that still run the old code:\n  812 (kworker/3:1)"));
     assert!(
@@ -98,7 +204,14 @@ fn failed_with_an_older_version_in_force() {
         in_force: Some(version("103.2")),
         reason: "the kernel refused the module `suture_104_1`: Key was rejected by service".into(),
         hint: Some("enrol the certificate".into()),
-    })), @"");
+    })), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✗ 104.1 not applied: the kernel refused the module `suture_104_1`: Key was rejected by service
+      hint: enrol the certificate
+    patch version: 103.2
+    "checked" "apply-failed" "103.2" "supported"
+    "#);
 }
 
 #[test]
@@ -109,7 +222,13 @@ fn a_failed_check_says_nothing_of_the_patch() {
         message: "cannot reach `https://livepatch.example.com/`: timeout: connect".to_owned(),
         last_success: Some(time(-7200)),
     };
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: failed: cannot reach `https://livepatch.example.com/`: timeout: connect
+    kernel state: ✓ covered by live patches
+    patch state: ✓ all applied
+    patch version: 104.1
+    "check-failed" "applied" "104.1" "supported"
+    "#);
     assert!(human(&report, false).starts_with("last check: 2 hours ago\n"));
 }
 
@@ -128,5 +247,11 @@ fn quarantined() {
         reason,
         at: time(-60),
     }];
-    assert_snapshot!(lines(&report), @"");
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✗ 104.1 is not applied again: the machine went down within 5 minutes after it was applied
+      hint: wait for its replacement, or try it once more with `livepatch refresh --retry-quarantined`
+    "checked" "apply-failed" "" "supported"
+    "#);
 }
