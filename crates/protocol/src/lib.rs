@@ -3,6 +3,7 @@
 mod machine;
 mod manifest;
 mod problem;
+mod schema;
 mod target;
 
 pub use machine::{

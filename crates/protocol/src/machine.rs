@@ -10,6 +10,8 @@ use suture_kernel::{InvalidName, KernelBuild};
 use suture_rollout::Offer;
 use utoipa::ToSchema;
 
+use crate::schema::{KernelBuildSchema, OfferSchema};
+
 /// Identifies an installed system without naming it: SHA-256 of an application-specific prefix
 /// and `/etc/machine-id`, first 32 lowercase hex digits (machine-id(5) asks programs not to send
 /// the id itself). Never all zeroes.
@@ -68,7 +70,7 @@ pub struct EnrolRequest {
     pub machine_id: MachineId,
     /// `uname -n`, for the account's owner to recognise the machine; at most 253 characters.
     pub hostname: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = KernelBuildSchema)]
     pub kernel: KernelBuild,
     pub agent_version: String,
 }
@@ -94,7 +96,7 @@ impl fmt::Debug for EnrolResponse {
 /// `POST /v1/check-in`, with the machine's secret as bearer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckInRequest {
-    #[schema(value_type = Object)]
+    #[schema(value_type = KernelBuildSchema)]
     pub kernel: KernelBuild,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
@@ -125,7 +127,7 @@ pub enum MachineState {
 /// The answer to [`CheckInRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckInResponse {
-    #[schema(value_type = Object)]
+    #[schema(value_type = OfferSchema)]
     pub offer: Offer,
     /// Seconds until the next check-in is wanted.
     pub next_check_in_secs: u64,

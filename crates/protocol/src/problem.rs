@@ -21,7 +21,12 @@ impl Problem {
 
     /// With the kind's title.
     pub fn new(kind: ProblemKind, status: u16, detail: String) -> Self {
-        Self { kind, title: kind.title().to_owned(), status, detail }
+        Self {
+            kind,
+            title: kind.title().to_owned(),
+            status,
+            detail,
+        }
     }
 }
 

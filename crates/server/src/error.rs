@@ -29,7 +29,7 @@ pub enum ServerError {
         key: PathBuf,
         source: rustls::Error,
     },
-    #[error("cannot read the repository `{}`; `suture init` makes one", path.display())]
+    #[error("cannot read the repository `{}`; `suture repository init` makes one", path.display())]
     Repository {
         path: PathBuf,
         source: RepositoryError,

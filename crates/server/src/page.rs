@@ -1,5 +1,6 @@
 //! The published live patches as people read them.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -67,10 +68,7 @@ fn cards(catalogue: &Catalogue) -> Arc<[PatchCard]> {
     let mut modules: Vec<_> = targets
         .filter(|target| target.name.kind == TargetKind::Module)
         .collect();
-    modules.sort_by(|left, right| {
-        let key = |target: &PublishedTarget| (target.name.version, target.name.kernel.clone());
-        key(right).cmp(&key(left))
-    });
+    modules.sort_by_key(|target| (Reverse(target.name.version), &target.name.kernel));
     modules
         .into_iter()
         .take(MAX_PATCHES)

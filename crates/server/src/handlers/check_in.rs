@@ -18,7 +18,7 @@ use crate::state::AppState;
     security(("machine_secret" = [])),
     request_body = CheckInRequest,
     responses(
-        (status = OK, body = CheckInResponse),
+        (status = OK, description = "where to go", body = CheckInResponse),
         (status = UNAUTHORIZED, description = "unknown-machine", body = Problem,
             content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,

@@ -16,7 +16,7 @@ pub struct Health {
     /// Live patches that are published.
     live_patches: usize,
     /// When the first of the repository's metadata expires. Machines refuse expired metadata, so
-    /// watch this: `suture refresh` signs anew.
+    /// watch this: `suture repository refresh` signs anew.
     #[schema(value_type = String)]
     metadata_expires: Option<Timestamp>,
 }
@@ -27,8 +27,8 @@ pub struct Health {
     path = "/healthz",
     tag = "service",
     responses(
-        (status = OK, body = Health),
-        (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+        (status = OK, description = "the service can work", body = Health),
+        (status = SERVICE_UNAVAILABLE, description = "internal", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn healthz(State(app): State<AppState>) -> ApiResult<Json<Health>> {

@@ -29,7 +29,7 @@ struct IndexPage {
     get,
     path = "/",
     tag = "pages",
-    responses((status = OK, content_type = "text/html")),
+    responses((status = OK, description = "the page", content_type = "text/html")),
 )]
 pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> {
     let snapshot = app.patches.current().await;
@@ -54,7 +54,7 @@ pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> 
     get,
     path = "/style.css",
     tag = "pages",
-    responses((status = OK, content_type = "text/css")),
+    responses((status = OK, description = "the style sheet", content_type = "text/css")),
 )]
 pub async fn style() -> impl IntoResponse {
     let headers = [

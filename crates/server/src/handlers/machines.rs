@@ -19,7 +19,7 @@ use crate::state::AppState;
     security(("account_token" = [])),
     request_body = EnrolRequest,
     responses(
-        (status = OK, body = EnrolResponse),
+        (status = OK, description = "enrolled", body = EnrolResponse),
         (status = UNAUTHORIZED, description = "unknown-token", body = Problem,
             content_type = "application/problem+json"),
         (status = FORBIDDEN, description = "machine-limit", body = Problem,
@@ -59,7 +59,7 @@ pub async fn enrol(
     tag = "machines",
     security(("machine_secret" = [])),
     responses(
-        (status = NO_CONTENT),
+        (status = NO_CONTENT, description = "released"),
         (status = UNAUTHORIZED, description = "unknown-machine", body = Problem,
             content_type = "application/problem+json"),
     ),

@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi;
     get,
     path = "/openapi.json",
     tag = "service",
-    responses((status = OK, content_type = "application/json")),
+    responses((status = OK, description = "OpenAPI 3.1", content_type = "application/json")),
 )]
 pub async fn openapi_json(Extension(openapi): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
     Json(openapi.as_ref().clone())

@@ -21,9 +21,9 @@ use crate::static_file::{Caching, StaticFile};
     tag = "repository",
     params(("file" = String, Path, example = "timestamp.json")),
     responses(
-        (status = OK, content_type = "application/json"),
-        (status = NOT_MODIFIED),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = OK, description = "the file", content_type = "application/json"),
+        (status = NOT_MODIFIED, description = "the client has it"),
+        (status = NOT_FOUND, description = "not-found", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn metadata(
@@ -54,11 +54,11 @@ pub async fn metadata(
     security((), ("machine_secret" = [])),
     params(("file" = String, Path, description = "`<sha256>.<target name>`")),
     responses(
-        (status = OK, content_type = "application/octet-stream"),
-        (status = NOT_MODIFIED),
+        (status = OK, description = "the file", content_type = "application/octet-stream"),
+        (status = NOT_MODIFIED, description = "the client has it"),
         (status = UNAUTHORIZED, description = "unknown-machine", body = Problem,
             content_type = "application/problem+json"),
-        (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "not-found", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn target(

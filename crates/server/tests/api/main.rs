@@ -1,0 +1,8 @@
+//! The service as its clients meet it: a real listener with TLS, a real database file, a real
+//! signed repository.
+
+mod log;
+mod machines;
+mod repository;
+mod service;
+mod world;
