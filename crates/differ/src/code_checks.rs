@@ -1,49 +1,90 @@
 //! What speaks against replacing a changed function.
 
 use crate::compare::{Analysis, FunctionStatus};
+use crate::object::Section;
 use crate::refusal::Refusal;
-use crate::special::is_init;
+use crate::special::{Role, is_init, role};
 use crate::unit::Unit;
 
 /// Bytes from a function's start within which its call to `__fentry__` begins: after `endbr64`.
 const FENTRY_LIMIT: u64 = 8;
 
 pub(crate) fn refusals(analysis: &Analysis<'_>) -> Vec<Refusal> {
+    let (old, new) = (analysis.matcher.old, analysis.matcher.new);
+    let mut refusals = Vec::new();
+    for function in new
+        .functions()
+        .filter(|&function| new.parent(function).is_none())
+    {
+        let Some(&original) = analysis.original_function.get(&function) else {
+            continue;
+        };
+        let changed = analysis.status[&function] == FunctionStatus::Changed;
+        if changed && is_init(&old.section_of(original).name) {
+            refusals.push(Refusal::InitCode {
+                function: old.name(original).to_owned(),
+                section: old.section_of(original).name.clone(),
+            });
+            continue;
+        }
+        refusals.extend(moved(old, original, new, function));
+        if changed {
+            refusals.extend(of_changed(old, original, new.section_of(function)));
+        }
+    }
+    refusals.extend(unknown_sections(analysis));
+    refusals
+}
+
+/// Tables of unknown meaning must not be about code that changes.
+fn unknown_sections(analysis: &Analysis<'_>) -> Vec<Refusal> {
     let new = analysis.matcher.new;
     let mut refusals = Vec::new();
-    for function in new.functions() {
-        if analysis.status[&function] == FunctionStatus::Changed && new.parent(function).is_none() {
-            let original = analysis.original_function[&function];
-            refusals.extend(of_changed(analysis.matcher.old, original, new, function));
+    for (index, section) in new.object.sections.iter().enumerate() {
+        if !section.is_alloc() || role(&section.name) != Role::Unknown {
+            continue;
         }
+        let targets = section
+            .relocations
+            .iter()
+            .filter_map(|r| new.location(index, r));
+        let functions = targets
+            .filter_map(|(home, offset)| new.atom_at(home, offset))
+            .filter(|atom| {
+                analysis
+                    .status
+                    .get(atom)
+                    .is_some_and(|s| *s != FunctionStatus::Same)
+            });
+        refusals.extend(functions.map(|function| Refusal::UnknownSection {
+            section: section.name.clone(),
+            function: new.name(function).to_owned(),
+        }));
     }
     refusals
 }
 
-fn of_changed(old: &Unit, original: usize, new: &Unit, patched: usize) -> Option<Refusal> {
-    let function = old.name(original).to_owned();
+/// The kernel treats code by its section: what was freed after boot, or not traced, must stay so.
+fn moved(old: &Unit, original: usize, new: &Unit, patched: usize) -> Option<Refusal> {
     let (before, after) = (old.section_of(original), new.section_of(patched));
-    if is_init(&before.name) {
-        return Some(Refusal::InitCode {
-            function,
-            section: before.name.clone(),
-        });
-    }
-    if code_class(&before.name) != code_class(&after.name) || before.flags != after.flags {
-        let (old, new) = (before.name.clone(), after.name.clone());
-        return Some(Refusal::Moved {
-            symbol: function,
-            old,
-            new,
-        });
-    }
-    if old.symbol(original).is_weak() {
+    let same = code_class(&before.name) == code_class(&after.name) && before.flags == after.flags;
+    (!same).then(|| Refusal::Moved {
+        symbol: old.name(original).to_owned(),
+        old: before.name.clone(),
+        new: after.name.clone(),
+    })
+}
+
+fn of_changed(old: &Unit, original: usize, after: &Section) -> Option<Refusal> {
+    let function = old.name(original).to_owned();
+    let symbol = old.symbol(original);
+    if symbol.is_weak() {
         return Some(Refusal::WeakFunction { function });
     }
-    if old.symbol(original).kind == object::elf::STT_GNU_IFUNC.0 {
+    if symbol.kind == object::elf::STT_GNU_IFUNC.0 {
         return Some(Refusal::IndirectFunction { function });
     }
-    if before.grouped || after.grouped {
+    if old.section_of(original).grouped || after.grouped {
         return Some(Refusal::Grouped { symbol: function });
     }
     (!is_traceable(old, original)).then_some(Refusal::NotTraceable { function })

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::matcher::Matcher;
 use crate::names::{base_name, is_copyable, is_numbered};
+use crate::special::{Role, role};
 use crate::unit::{Target, Unit};
 
 /// Pairs functions by name. Clones of one function (`foo.part.0`, `foo.part.1`) are paired by what
@@ -110,25 +111,12 @@ pub(crate) fn pair_named_data(matcher: &mut Matcher<'_>) {
 }
 
 /// Pairs what is left of the static variables: those of one name that one and the same function
-/// uses before and after. Returns the patched unit's variables that remain doubtful.
+/// uses before and after, be they of the file or of the function. Returns the patched unit's
+/// variables that remain doubtful.
 pub(crate) fn pair_statics(matcher: &mut Matcher<'_>) -> HashSet<usize> {
-    let old_users = users(matcher.old);
-    let new_users = users(matcher.new);
-    let free = |unit: &Unit, taken: &dyn Fn(usize) -> bool| -> BTreeMap<String, Vec<usize>> {
-        let mut free: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for atom in unit
-            .atoms()
-            .filter(|&atom| !unit.is_function(atom) && !taken(atom))
-        {
-            let name = unit.name(atom);
-            if is_numbered(name) && !is_copyable(name, &unit.section_of(atom).name) {
-                free.entry(base_name(name)).or_default().push(atom);
-            }
-        }
-        free
-    };
-    let olds = free(matcher.old, &|atom| matcher.data.contains_key(&atom));
-    let news = free(matcher.new, &|atom| matcher.original_data(atom).is_some());
+    let (old_users, new_users) = (users(matcher.old), users(matcher.new));
+    let olds = unpaired(matcher.old, |atom| matcher.data.contains_key(&atom));
+    let news = unpaired(matcher.new, |atom| matcher.original_data(atom).is_some());
     let mut doubtful = HashSet::new();
     for (base, news) in news {
         let Some(olds) = olds.get(&base) else {
@@ -144,15 +132,10 @@ pub(crate) fn pair_statics(matcher: &mut Matcher<'_>) -> HashSet<usize> {
         };
         let mut found = Vec::new();
         for &new in &news {
-            let candidates: Vec<usize> = olds
-                .iter()
-                .copied()
-                .filter(|&old| shares(old, new))
-                .collect();
-            match candidates.as_slice() {
-                &[old] if news.iter().filter(|&&other| shares(old, other)).count() == 1 => {
-                    found.push((old, new));
-                }
+            let mut candidates = olds.iter().copied().filter(|&old| shares(old, new));
+            let rivals = |old| news.iter().filter(|&&other| shares(old, other)).count();
+            match (candidates.next(), candidates.next()) {
+                (Some(old), None) if rivals(old) == 1 => found.push((old, new)),
                 _ => {
                     doubtful.insert(new);
                 }
@@ -163,6 +146,21 @@ pub(crate) fn pair_statics(matcher: &mut Matcher<'_>) -> HashSet<usize> {
         }
     }
     doubtful
+}
+
+/// Variables by their name without numbers that are not paired and must not be copied.
+fn unpaired(unit: &Unit, paired: impl Fn(usize) -> bool) -> BTreeMap<String, Vec<usize>> {
+    let mut unpaired: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for atom in unit
+        .atoms()
+        .filter(|&atom| !unit.is_function(atom) && !paired(atom))
+    {
+        let (name, section) = (unit.name(atom), &unit.section_of(atom).name);
+        if role(section) == Role::Plain && !is_copyable(name, section) {
+            unpaired.entry(base_name(name)).or_default().push(atom);
+        }
+    }
+    unpaired
 }
 
 /// The functions that refer to each object; a `.cold` part counts as its parent.

@@ -137,6 +137,7 @@ fn of_tables(old: &Unit, new: &Unit) -> Vec<Refusal> {
                     symbol: symbol.to_owned(),
                 },
                 _ if role == "export" => Refusal::Export { symbol: name },
+                _ if role == "unknown" => Refusal::UnknownTable { section: name },
                 _ => Refusal::LoadTimeTable { section: name },
             });
         }

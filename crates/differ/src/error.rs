@@ -20,13 +20,6 @@ pub enum DifferError {
     /// More sections than ELF can count in 16 bits.
     #[error("{0} sections do not fit into an object; split the patch")]
     TooManySections(usize),
-    /// Two symbols of third modules would have to sit in the relocations of one patched object,
-    /// and nothing says of which.
-    #[error(
-        "section `{section}` refers to `{symbol}` but not for which patched object; \
-         build the object again with `extract`"
-    )]
-    AmbiguousOwner { section: String, symbol: String },
     /// A livepatch symbol whose name the kernel would not parse.
     #[error("`{symbol}` is not `.klp.sym.<object>.<name>,<position>`")]
     BadLivepatchSymbol { symbol: String },

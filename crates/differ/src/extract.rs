@@ -152,16 +152,19 @@ impl<'a> Extractor<'a> {
                 FunctionStatus::New => global && !is_init(&new.section_of(function).name),
                 FunctionStatus::Same | FunctionStatus::Removed => false,
             };
-            if wanted {
-                self.take_function(function);
+            if wanted && let Err(refusal) = self.take_function(function) {
+                self.refusals.insert(refusal);
             }
         }
         for atom in new.atoms() {
             let global = !new.symbol(atom).is_local() && !new.is_function(atom);
             let plain = role(&new.section_of(atom).name) == Role::Plain;
-            if global && plain && self.analysis.matcher.original_data(atom).is_none() {
-                let name = new.name(atom).to_owned();
-                self.take_data(atom, &name);
+            if !global || !plain || self.analysis.matcher.original_data(atom).is_some() {
+                continue;
+            }
+            let owner = new.name(atom).to_owned();
+            if let Err(refusal) = self.take_data(atom, &owner) {
+                self.refusals.insert(refusal);
             }
         }
     }
@@ -182,60 +185,54 @@ impl<'a> Extractor<'a> {
     }
 
     /// Takes a function with its `.cold` part.
-    pub fn take_function(&mut self, function: usize) -> Option<ChunkId> {
+    pub fn take_function(&mut self, function: usize) -> Result<ChunkId, Refusal> {
         if let Some(&chunk) = self.taken.get(&function) {
-            return Some(chunk);
+            return Ok(chunk);
         }
         let new = &self.units.new;
         let range = new.range(function);
         let (name, section) = (new.name(function).to_owned(), new.section(range.section));
         let place = section.name.clone();
         if is_init(&place) {
-            self.refusals.insert(Refusal::InitCode {
+            return Err(Refusal::InitCode {
                 function: name,
                 section: place,
             });
-            return None;
         }
         if section.grouped {
-            self.refusals.insert(Refusal::Grouped { symbol: name });
-            return None;
+            return Err(Refusal::Grouped { symbol: name });
         }
         if new.symbol(function).is_weak() {
-            self.refusals
-                .insert(Refusal::WeakFunction { function: name });
-            return None;
+            return Err(Refusal::WeakFunction { function: name });
         }
         if role(&place) != Role::Plain || place == ".static_call.text" || !section.is_code() {
-            self.refusals.insert(Refusal::NewDataPlace {
+            return Err(Refusal::NewDataPlace {
                 symbol: name,
                 section: place,
             });
-            return None;
         }
-        let chunk = if new.is_alone(function) {
-            self.layout.add_alone(new, range, &place, &name)
+        let own_section = if new.is_alone(function) {
+            place
         } else if self.is_bound_to_neighbours(function) {
-            self.refusals.insert(Refusal::SharedSection {
+            return Err(Refusal::SharedSection {
                 function: name,
                 section: place,
             });
-            return None;
         } else {
-            self.layout
-                .add_alone(new, range, &format!(".text.{name}"), &name)
+            format!(".text.{name}")
         };
+        let chunk = self.layout.add_alone(new, range, &own_section, &name);
         self.taken.insert(function, chunk);
         for part in new
             .functions()
             .filter(|&part| new.parent(part) == Some(function))
         {
-            self.take_function(part);
+            self.take_function(part)?;
         }
         if let Some(parent) = new.parent(function) {
-            self.take_function(parent);
+            self.take_function(parent)?;
         }
-        Some(chunk)
+        Ok(chunk)
     }
 
     /// Short jumps to other functions, or code that runs into the next one.

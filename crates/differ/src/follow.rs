@@ -12,6 +12,16 @@ use crate::resolve::{ReferencedSymbol, SymbolKind};
 use crate::special::{Role, is_init, role};
 use crate::unit::{Range, Target};
 
+/// What the module loader applies (kernel: arch/x86/kernel/module.c).
+const LOADABLE: [u32; 6] = [
+    elf::R_X86_64_64.0,
+    elf::R_X86_64_32.0,
+    elf::R_X86_64_32S.0,
+    elf::R_X86_64_PC32.0,
+    elf::R_X86_64_PLT32.0,
+    elf::R_X86_64_PC64.0,
+];
+
 impl Extractor<'_> {
     /// Resolves all references of a chunk.
     pub fn follow(&mut self, chunk: ChunkId) {
@@ -45,9 +55,16 @@ impl Extractor<'_> {
     ) -> Result<(Goal, i64), Refusal> {
         let new = &self.units.new;
         if let Some(&settled) = self.settled.get(&(section, relocation.offset)) {
-            return Ok(self.to_chunk(settled, relocation));
+            return Ok(self.chunk_goal(settled, relocation));
         }
         let owner = self.layout.chunks[chunk].owner.clone();
+        if !LOADABLE.contains(&relocation.r_type) {
+            let what = format!(
+                "modules can't have relocations of type {}",
+                relocation.r_type
+            );
+            return Err(self.reference(&owner, section, what));
+        }
         match new.target(section, relocation) {
             Target::Outside { symbol, offset } => {
                 let symbol = new.symbol(symbol);
@@ -61,7 +78,7 @@ impl Extractor<'_> {
                     local: false,
                     kind,
                 };
-                self.to_kernel(chunk, (section, relocation), &wanted, offset)
+                self.kernel_goal(chunk, (section, relocation), &wanted, offset)
             }
             Target::Literal {
                 section: home,
@@ -74,7 +91,7 @@ impl Extractor<'_> {
                     start: offset,
                     end,
                 };
-                Ok(self.to_copy(source, ".rodata.suture.str", 1, &owner, relocation))
+                Ok(self.copy_goal(source, ".rodata.suture.str", 1, &owner, relocation))
             }
             Target::Constant {
                 section: home,
@@ -89,7 +106,7 @@ impl Extractor<'_> {
                     end,
                 };
                 let name = format!(".rodata.suture.cst{size}");
-                Ok(self.to_copy(source, &name, size, &owner, relocation))
+                Ok(self.copy_goal(source, &name, size, &owner, relocation))
             }
             Target::Atom { symbol, offset } if new.is_function(symbol) => {
                 self.function(chunk, (section, relocation), symbol, offset)
@@ -127,7 +144,7 @@ impl Extractor<'_> {
                 new.name(function)
             );
             return match self.taken.get(&function) {
-                Some(&target) => Ok(self.to_chunk(target, relocation)),
+                Some(&target) => Ok(self.chunk_goal(target, relocation)),
                 None => Err(self.reference(&owner, section, what)),
             };
         }
@@ -148,15 +165,12 @@ impl Extractor<'_> {
                     local: symbol.is_local(),
                     kind,
                 };
-                self.to_kernel(chunk, (section, relocation), &wanted, offset)
+                self.kernel_goal(chunk, (section, relocation), &wanted, offset)
             }
-            _ => match self.take_function(function) {
-                Some(target) => Ok(self.to_chunk(target, relocation)),
-                None => {
-                    let what = format!("`{}` can't be taken along", new.name(function));
-                    Err(self.reference(&owner, section, what))
-                }
-            },
+            _ => {
+                let target = self.take_function(function)?;
+                Ok(self.chunk_goal(target, relocation))
+            }
         }
     }
 
@@ -168,7 +182,7 @@ impl Extractor<'_> {
         atom: usize,
         offset: i64,
     ) -> Result<(Goal, i64), Refusal> {
-        let (old, new) = (&self.units.old, &self.units.new);
+        let old = &self.units.old;
         let owner = self.layout.chunks[chunk].owner.clone();
         if let Some(original) = self.analysis.matcher.original_data(atom) {
             self.check_certain(&owner, (section, relocation), original, atom, offset)?;
@@ -180,44 +194,35 @@ impl Extractor<'_> {
                 local: symbol.is_local(),
                 kind,
             };
-            return self.to_kernel(chunk, (section, relocation), &wanted, offset);
+            return self.kernel_goal(chunk, (section, relocation), &wanted, offset);
         }
-        if self.analysis.doubtful.contains(&atom) {
-            return Err(Refusal::AmbiguousStatic {
-                symbol: new.name(atom).to_owned(),
-            });
-        }
-        match self.take_data(atom, &owner) {
-            Some(target) => Ok(self.to_chunk(target, relocation)),
-            None => {
-                let what = format!("`{}` can't be taken along", new.name(atom));
-                Err(self.reference(&owner, section, what))
-            }
-        }
+        let target = self.take_data(atom, &owner)?;
+        Ok(self.chunk_goal(target, relocation))
     }
 
     /// Takes a new object, or one of which a copy does no harm.
-    pub fn take_data(&mut self, atom: usize, owner: &str) -> Option<ChunkId> {
+    pub fn take_data(&mut self, atom: usize, owner: &str) -> Result<ChunkId, Refusal> {
         if let Some(&chunk) = self.taken.get(&atom) {
-            return Some(chunk);
+            return Ok(chunk);
         }
         let new = &self.units.new;
         let range = new.range(atom);
         let section = new.section(range.section);
         let (symbol, place) = (new.name(atom).to_owned(), section.name.clone());
+        if self.analysis.doubtful.contains(&atom) {
+            return Err(Refusal::AmbiguousStatic { symbol });
+        }
         if section.grouped || new.symbol(atom).is_weak() {
-            self.refusals.insert(Refusal::Grouped { symbol });
-            return None;
+            return Err(Refusal::Grouped { symbol });
         }
         let ordinary = [".data", ".bss", ".rodata", "__dyndbg", "__verbose"]
             .iter()
             .any(|prefix| place.starts_with(prefix));
         if !ordinary || place.contains("..percpu") || section.is_code() {
-            self.refusals.insert(Refusal::NewDataPlace {
+            return Err(Refusal::NewDataPlace {
                 symbol,
                 section: place,
             });
-            return None;
         }
         let chunk = if new.is_alone(atom) && !is_copyable(&symbol, &place) {
             self.layout.add_alone(new, range, &place, owner)
@@ -228,7 +233,7 @@ impl Extractor<'_> {
                 .append(new, range, &place, owner, alignment, false)
         };
         self.taken.insert(atom, chunk);
-        Some(chunk)
+        Ok(chunk)
     }
 
     /// A reference to something without a name.
@@ -248,7 +253,7 @@ impl Extractor<'_> {
         if section.is_code() {
             let known = start.and_then(|start| self.layout.covering(home, start, false));
             if let Some(chunk) = known {
-                return Ok(self.to_chunk(chunk, relocation));
+                return Ok(self.chunk_goal(chunk, relocation));
             }
             let fragment = start
                 .filter(|_| role(&name) == Role::Fragments)
@@ -264,7 +269,7 @@ impl Extractor<'_> {
                 return Err(self.reference(owner, home, what));
             };
             let chunk = self.layout.append(new, fragment, &name, owner, 1, true);
-            return Ok(self.to_chunk(chunk, relocation));
+            return Ok(self.chunk_goal(chunk, relocation));
         }
         let copyable = !section.is_writable() || is_copyable("", &name);
         let plain = role(&name) == Role::Plain && !is_init(&name) && !name.contains("..percpu");
@@ -278,11 +283,11 @@ impl Extractor<'_> {
             end: section.size,
         };
         let alignment = section.addralign;
-        Ok(self.to_copy(whole, &name, alignment, owner, relocation))
+        Ok(self.copy_goal(whole, &name, alignment, owner, relocation))
     }
 
     /// A copy of constant bytes, made once.
-    fn to_copy(
+    fn copy_goal(
         &mut self,
         source: Range,
         name: &str,
@@ -296,10 +301,10 @@ impl Extractor<'_> {
                 .layout
                 .append(&self.units.new, source, name, owner, alignment, false),
         };
-        self.to_chunk(chunk, relocation)
+        self.chunk_goal(chunk, relocation)
     }
 
-    fn to_chunk(&self, chunk: ChunkId, relocation: &Relocation) -> (Goal, i64) {
+    fn chunk_goal(&self, chunk: ChunkId, relocation: &Relocation) -> (Goal, i64) {
         let symbol = self.units.new.symbol(relocation.symbol);
         let start = self.layout.chunks[chunk].source.start as i64;
         let addend = relocation
@@ -309,7 +314,7 @@ impl Extractor<'_> {
         (Goal::Chunk(chunk), addend)
     }
 
-    fn to_kernel(
+    fn kernel_goal(
         &mut self,
         chunk: ChunkId,
         (section, relocation): (usize, &Relocation),

@@ -196,7 +196,7 @@ impl<'a> Matcher<'a> {
         let possible = same_base
             && is_numbered(name)
             && from.size == to.size
-            && self.data_back.get(&new).is_none()
+            && !self.data_back.contains_key(&new)
             && self.old.section_of(old).flags == self.new.section_of(new).flags;
         if possible {
             attempt.assumed.borrow_mut().push((old, new));
@@ -327,7 +327,9 @@ impl<'a> Matcher<'a> {
         }
         let before = from.relocations_in(a.start, a.end);
         let after = to.relocations_in(b.start, b.end);
-        let (Some(x), Some(y)) = (before.first(), after.first()) else { return false };
+        let (Some(x), Some(y)) = (before.first(), after.first()) else {
+            return false;
+        };
         if !self.same_reference(attempt, (a.section, x), (b.section, y), 0) {
             return false;
         }
@@ -344,7 +346,11 @@ impl<'a> Matcher<'a> {
         let code = |unit: &Unit, section, relocation: &Relocation, length| {
             let (home, offset) = unit.location(section, relocation)?;
             let start = u64::try_from(offset).ok()?;
-            Some(Range { section: home, start, end: start.checked_add(length)? })
+            Some(Range {
+                section: home,
+                start,
+                end: start.checked_add(length)?,
+            })
         };
         let old_code = code(self.old, a.section, p, replacement_length(self.old, a));
         let new_code = code(self.new, b.section, q, replacement_length(self.new, b));

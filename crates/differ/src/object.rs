@@ -125,13 +125,16 @@ impl Section {
         self.flags & elf::SHF_MERGE.0 != 0 && self.entsize > 0
     }
 
-    /// The bytes of a range; zeroes for `SHT_NOBITS`, `None` beyond the end.
+    /// The bytes of a range; zeroes for `SHT_NOBITS` (up to 16 MiB), `None` beyond the end.
     pub fn bytes(&self, start: u64, end: u64) -> Option<std::borrow::Cow<'_, [u8]>> {
         if start > end || end > self.size {
             return None;
         }
         if self.is_nobits() {
-            return Some(vec![0; usize::try_from(end - start).ok()?].into());
+            let size = usize::try_from(end - start)
+                .ok()
+                .filter(|&size| size <= 16 << 20)?;
+            return Some(vec![0; size].into());
         }
         let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
         self.data.get(start..end).map(Into::into)

@@ -14,7 +14,8 @@ use crate::object::{raw_relocations, raw_symbols, symbol_name, symbol_table};
 /// Turns the `.klp.sym.*` symbols of a linked module into livepatch symbols (`SHN_LIVEPATCH`) and
 /// moves their relocations into `.klp.rela.<object>.<section>`, after all other sections.
 ///
-/// To be run once, after the final `ld -r` and modpost and before signing: linkers know neither
+/// Symbols of vmlinux go to `.klp.rela.vmlinux.*`, all others to the object that was patched when
+/// [`crate::extract`] named them. To be run once, after the final `ld -r` and modpost and before signing: linkers know neither
 /// the section index nor two relocation sections for one target.
 pub fn post_link(module: &[u8]) -> Result<Vec<u8>, DifferError> {
     let mut file = ElfFile::parse(module)?;
@@ -30,7 +31,7 @@ pub fn post_link(module: &[u8]) -> Result<Vec<u8>, DifferError> {
         let section = &file.sections[index];
         let of_livepatch = section.flags & SHF_RELA_LIVEPATCH != 0;
         if section.sh_type == elf::SHT_RELA.0 && !of_livepatch {
-            let moved = split_relocations(&mut file, index, table, &names, &owners)?;
+            let moved = split_relocations(&mut file, index, table, &owners)?;
             file.sections.extend(moved);
         }
     }
@@ -84,7 +85,6 @@ fn split_relocations(
     file: &mut ElfFile,
     index: usize,
     table: usize,
-    names: &[String],
     owners: &[Option<String>],
 ) -> Result<Vec<RawSection>, DifferError> {
     let section = &file.sections[index];
@@ -107,7 +107,6 @@ fn split_relocations(
             None => kept.extend_from_slice(bytes_of::<Rela64<LE>>(relocation)),
         }
     }
-    check_owners(&target.name, section, names, &moved)?;
     let new = moved
         .into_iter()
         .map(|(owner, data)| RawSection {
@@ -126,32 +125,4 @@ fn split_relocations(
     section.size = kept.len() as u64;
     section.data = kept;
     Ok(new)
-}
-
-/// A section may hold relocations of vmlinux and of one patched module. More than that means
-/// that a symbol of a third module lost the name of the object that it was taken for.
-fn check_owners(
-    target: &str,
-    section: &RawSection,
-    names: &[String],
-    moved: &BTreeMap<&str, Vec<u8>>,
-) -> Result<(), DifferError> {
-    if moved.keys().filter(|&&owner| owner != "vmlinux").count() <= 1 {
-        return Ok(());
-    }
-    let unowned = raw_relocations(section)?
-        .iter()
-        .filter_map(|relocation| names.get((relocation.r_info.get(LE) >> 32) as usize))
-        .find(|name| {
-            LivepatchSymbol::parse(name)
-                .is_some_and(|symbol| symbol.object != "vmlinux" && symbol.patched.is_none())
-        });
-    match unowned {
-        // Two patched modules may share a special section once the linker has merged it.
-        Some(symbol) if target.starts_with(".text") => Err(DifferError::AmbiguousOwner {
-            section: target.to_owned(),
-            symbol: symbol.clone(),
-        }),
-        _ => Ok(()),
-    }
 }

@@ -70,6 +70,11 @@ pub enum Refusal {
     )]
     UnknownSection { section: String, function: String },
     #[error(
+        "section `{section}` changed, and what it is for is not known here; leave out the part of \
+         the fix that changes it"
+    )]
+    UnknownTable { section: String },
+    #[error(
         "`{function}` uses the static key `{key}` of a module, which is not yet there when the \
          patch's jump labels are prepared; use `static_key_enabled` in the fix"
     )]

@@ -1,0 +1,2 @@
+int limit = 6;
+int user(int n) { return n < limit; }

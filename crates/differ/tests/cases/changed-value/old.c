@@ -1,0 +1,2 @@
+int limit = 5;
+int user(int n) { return n < limit; }

@@ -1,0 +1,1 @@
+int kept(int n) { return n + 1; }

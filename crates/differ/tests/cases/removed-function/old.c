@@ -1,0 +1,2 @@
+int unused(int n) { return n; }
+int kept(int n) { return n + 1; }

@@ -1,0 +1,2 @@
+static int hits;
+const char *text(int n) { hits++; return n ? "one" : "none"; }

@@ -1,0 +1,3 @@
+extern int exported_log(const char *text);
+int first(int n) { return exported_log("a much longer first text"); }
+int second(int n) { return exported_log("second") + exported_log("a third text"); }

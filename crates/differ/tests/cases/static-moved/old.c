@@ -1,0 +1,1 @@
+int fixed(int n) { static int count; if (n) count += n; return count; }

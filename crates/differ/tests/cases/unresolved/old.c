@@ -1,0 +1,2 @@
+extern int missing(int n);
+int fixed(int n) { return missing(n); }

@@ -1,0 +1,384 @@
+//! One story for each behaviour; the sources are in `tests/cases`.
+
+use crate::common::{diff_case, extract_case, extract_case_of};
+use insta::assert_snapshot;
+
+#[test]
+fn equal_sources_make_no_patch() {
+    assert_snapshot!(extract_case("same-source"), @"no change");
+}
+
+#[test]
+fn one_function_is_taken_and_the_rest_stays_in_the_kernel() {
+    assert_snapshot!(extract_case("one-function"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .rodata.suture.str: 6
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0 .klp.sym.vmlinux.hits,2 .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn moved_literals_change_nothing() {
+    assert_snapshot!(extract_case("shifted-strings"), @r"
+    patch first,1 by __suture_u0_0
+    .text.first: code
+    .rodata.suture.str: 25
+    __mcount_loc: 8
+    .rela.text.first -> .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.first
+    ");
+}
+
+#[test]
+fn line_numbers_in_the_bug_table_change_nothing() {
+    assert_snapshot!(extract_case("bug-line-only"), @"no change");
+}
+
+#[test]
+fn a_removed_function_needs_no_patch() {
+    assert_snapshot!(diff_case("removed-function"), @"Removed unused");
+}
+
+#[test]
+fn static_variables_stay_the_kernels_and_new_ones_are_added() {
+    assert_snapshot!(extract_case("static-local"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .bss.fresh.: 4
+    __mcount_loc: 8
+    .rela.text.fixed -> .bss.fresh. .klp.sym.vmlinux.count.N,2 .klp.sym.vmlinux.limit.N,2
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn a_static_variable_that_may_have_moved_is_refused() {
+    assert_snapshot!(extract_case("static-moved"), @"the static variable `count.0` can't be told apart from others of that name in the running kernel; give the new variable another name");
+}
+
+#[test]
+fn new_functions_and_data_go_along() {
+    assert_snapshot!(extract_case("new-function-and-data"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.visible: code
+    .text.fixed: code
+    .data.added_limit: 4
+    .text.checked: code
+    .rodata.table: 32
+    __mcount_loc: 24
+    .rela.text.visible -> .data.added_limit
+    .rela.text.fixed -> .data.added_limit .text.checked .text.visible
+    .rela.text.checked -> .klp.sym.vmlinux.hidden,0 .rodata.table
+    .rela__mcount_loc -> .text.checked .text.fixed .text.visible
+    ");
+}
+
+#[test]
+fn calls_bind_to_new_code_but_addresses_to_the_kernels() {
+    assert_snapshot!(extract_case("function-pointer"), @r"
+    patch callback,1 by __suture_u0_0
+    patch direct,1 by __suture_u0_1
+    patch fixed,1 by __suture_u0_2
+    .text.callback: code
+    .text.direct: code
+    .text.fixed: code
+    __mcount_loc: 24
+    .rela.text.direct -> .text.callback
+    .rela.text.fixed -> .klp.sym.vmlinux.callback,2 exported_register
+    .rela__mcount_loc -> .text.callback .text.direct .text.fixed
+    ");
+}
+
+#[test]
+fn existing_constants_are_referred_to_not_copied() {
+    assert_snapshot!(extract_case("existing-constant"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.vmlinux.operations,2 exported_use
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn a_function_name_may_be_copied() {
+    assert_snapshot!(extract_case("function-name"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .rodata.__func__.: 6
+    __mcount_loc: 8
+    .rela.text.fixed -> .rodata.__func__. exported_log
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn a_warning_may_come_once_more() {
+    assert_snapshot!(extract_case("copied-once"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .data.once: 1
+    .rodata.suture.str: 6
+    __mcount_loc: 8
+    .rela.text.fixed -> .data.once .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn a_cold_part_goes_with_its_parent() {
+    assert_snapshot!(extract_case("cold-part"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.unlikely.fixed: code
+    .text.fixed: code
+    .rodata.suture.str: 10
+    __mcount_loc: 8
+    .rela.text.unlikely.fixed -> .rodata.suture.str .text.fixed exported_fail
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0 .text.unlikely.fixed
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn clones_are_patched_under_their_own_name() {
+    assert_snapshot!(diff_case("clones"), @"Changed work");
+}
+
+#[test]
+fn a_function_is_cut_out_of_a_shared_section() {
+    assert_snapshot!(extract_case("shared-section"), @r"
+    patch first,1 by __suture_u0_0
+    .text.first: code
+    __mcount_loc: 8
+    .rela.text.first -> .klp.sym.vmlinux.hidden,0
+    .rela__mcount_loc -> .text.first
+    ");
+}
+
+#[test]
+fn tables_are_filtered_by_the_functions_taken() {
+    assert_snapshot!(extract_case("special-sections"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    __bug_table: 12
+    .smp_locks: 4
+    __ex_table: 12
+    .altinstr_replacement: code
+    .altinstructions: 12
+    .rodata.suture.str: 6
+    .rela.text.fixed -> .klp.sym.vmlinux.lock,2
+    .rela__mcount_loc -> .text.fixed
+    .rela__bug_table -> .rodata.suture.str .text.fixed
+    .rela.smp_locks -> .text.fixed
+    .rela__ex_table -> .text.fixed
+    .rela.altinstr_replacement -> .klp.sym.vmlinux.hidden,0
+    .rela.altinstructions -> .altinstr_replacement .text.fixed
+    ");
+}
+
+#[test]
+fn a_changed_replacement_changes_its_function() {
+    assert_snapshot!(extract_case("replacement-only"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .altinstr_replacement: code
+    .altinstructions: 12
+    .rela__mcount_loc -> .text.fixed
+    .rela.altinstructions -> .altinstr_replacement .text.fixed
+    ");
+}
+
+#[test]
+fn unwind_entries_stay_parallel() {
+    assert_snapshot!(extract_case("orc"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .orc_unwind_ip: 12
+    .orc_unwind: 18
+    .rela__mcount_loc -> .text.fixed
+    .rela.orc_unwind_ip -> .text.fixed
+    ");
+}
+
+#[test]
+fn keys_of_vmlinux_become_livepatch_symbols() {
+    assert_snapshot!(extract_case("static-key"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .rodata.suture.str: 4
+    __mcount_loc: 8
+    __jump_table: 16
+    .rela.text.fixed -> .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.fixed
+    .rela__jump_table -> .klp.sym.vmlinux.__tracepoint_hit,0 .text.fixed
+    ");
+}
+
+#[test]
+fn tracepoints_of_a_module_are_dropped() {
+    assert_snapshot!(extract_case_of("static-key", "ext4"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .rodata.suture.str: 4
+    __mcount_loc: 8
+    .rela.text.fixed -> .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn other_keys_of_a_module_are_refused() {
+    assert_snapshot!(extract_case_of("static-key-other", "ext4"), @"`keyed` uses the static key `hidden_key` of a module, which is not yet there when the patch's jump labels are prepared; use `static_key_enabled` in the fix");
+}
+
+#[test]
+fn static_calls_of_vmlinux_are_kept() {
+    assert_snapshot!(extract_case("static-call"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .static_call_sites: 8
+    .rela.text.fixed -> .klp.sym.vmlinux.__SCT__tp_func_hit,0
+    .rela__mcount_loc -> .text.fixed
+    .rela.static_call_sites -> .klp.sym.vmlinux.__SCK__tp_func_hit,0 .text.fixed
+    ");
+}
+
+#[test]
+fn tracepoint_calls_of_a_module_go_the_long_way() {
+    assert_snapshot!(extract_case_of("static-call", "ext4"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.ext4.__SCT__tp_func_hit,0
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn other_static_calls_of_a_module_are_refused() {
+    assert_snapshot!(extract_case_of("static-call-other", "ext4"), @"`keyed` uses the static call `__SCK__hidden` of a module, which is not yet there when the patch's static calls are prepared; call the function directly in the fix");
+}
+
+#[test]
+fn symbols_of_a_third_module_name_the_patched_one() {
+    assert_snapshot!(extract_case_of("third-module", "ext4"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.ext4.hidden,0 .klp.sym.ext4.hook,0 .klp.sym.jbd2.journal_stop,0,ext4
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn vmlinux_can_not_refer_to_a_module() {
+    assert_snapshot!(extract_case("third-module"), @"`journal_stop` can't be named in a livepatch relocation of `vmlinux`: it belongs to `jbd2`");
+}
+
+#[test]
+fn a_module_symbol_in_rewritten_code_is_refused() {
+    assert_snapshot!(extract_case_of("late-alternative", "ext4"), @"`fixed` needs `journal_stop` of a module in `.text.fixed`, which the kernel works on before that module's symbols are known; avoid the alternative in the fix");
+}
+
+#[test]
+fn changed_init_code_is_refused() {
+    assert_snapshot!(diff_case("init-code"), @r"
+    Changed setup
+    refused: `setup` lies in `.init.text`, which is freed after boot or left out: a live patch can't reach it; leave this hunk out if the fix does not need it
+    ");
+}
+
+#[test]
+fn a_changed_initial_value_is_refused() {
+    assert_snapshot!(diff_case("changed-value"), @"refused: the initial value of `limit` in `.data.limit` changed, but the running kernel holds the object already; set the value from code that is patched, or keep it in a new variable");
+}
+
+#[test]
+fn a_changed_size_is_refused() {
+    assert_snapshot!(diff_case("changed-size"), @r"
+    Changed user
+    refused: `slots` is 32 bytes in the running kernel and 64 in the fix; keep its layout and attach new fields with a shadow variable
+    ");
+}
+
+#[test]
+fn a_changed_operations_table_is_refused() {
+    assert_snapshot!(diff_case("changed-constant"), @"refused: the constant `operations` in `.rodata.operations` changed (an operations table, for example), and its users hold pointers to the old one; patch the functions that it names instead");
+}
+
+#[test]
+fn a_function_without_fentry_is_refused() {
+    assert_snapshot!(diff_case("not-traceable"), @r"
+    Changed fixed
+    refused: `fixed` starts without a call to `__fentry__` in the running kernel, so it can't be redirected; patch its callers instead
+    ");
+}
+
+#[test]
+fn a_weak_function_is_refused() {
+    assert_snapshot!(diff_case("weak-function"), @r"
+    Changed fixed
+    refused: `fixed` is a weak symbol: the running kernel may use another definition; patch its callers, or the definition that the kernel uses
+    ");
+}
+
+#[test]
+fn a_function_of_a_group_is_refused() {
+    assert_snapshot!(diff_case("group"), @r"
+    Changed fixed
+    refused: `fixed` lies in a section group (COMDAT) that several units share; patch all its users by a function of this unit
+    ");
+}
+
+#[test]
+fn a_new_export_is_refused() {
+    assert_snapshot!(diff_case("export"), @r"
+    Changed fixed
+    refused: the fix exports `fixed` or changes how it is exported, which a running kernel can't do; leave the export out or reach the function from the patch's own units
+    ");
+}
+
+#[test]
+fn a_new_initcall_is_refused() {
+    assert_snapshot!(diff_case("initcall"), @r"
+    Changed fixed
+    New setup
+    refused: section `.initcall6.init` changed: the kernel reads it at boot or when the module is loaded, never again; leave out the part of the fix that adds to it
+    ");
+}
+
+#[test]
+fn a_moved_function_is_refused() {
+    assert_snapshot!(diff_case("moved-section"), @"refused: `fixed` moved from section `.text.fixed` to `.noinstr.text`; keep its attributes (`__init`, `noinstr`, `__ro_after_init` and the like)");
+}
+
+#[test]
+fn a_table_of_unknown_meaning_is_refused() {
+    assert_snapshot!(diff_case("unknown-section"), @r"
+    Changed fixed
+    refused: section `.odd_table` refers to the patched function `fixed`, and what it is for is not known here; patch a caller of the function instead
+    refused: section `.odd_table` changed, and what it is for is not known here; leave out the part of the fix that changes it
+    ");
+}
+
+#[test]
+fn a_reference_to_freed_data_is_refused() {
+    assert_snapshot!(extract_case("freed-reference"), @"`fixed` refers to `boot_value` in `.init.data`, which the running kernel has freed after boot; keep such uses out of the fix");
+}
+
+#[test]
+fn a_new_per_cpu_variable_is_refused() {
+    assert_snapshot!(extract_case("percpu"), @"the new object `counter` would lie in `.data..percpu`, which a patch module can't have; use an ordinary or a shadow variable");
+}
+
+#[test]
+fn a_symbol_that_the_kernel_lacks_is_refused() {
+    assert_snapshot!(extract_case("unresolved"), @"`fixed` needs `missing`, which can't be taken from the running kernel: no such symbol");
+}
