@@ -27,7 +27,6 @@ const FLAGS: &[&str] = &[
     "-fno-asynchronous-unwind-tables",
     "-fno-stack-protector",
     "-fno-common",
-    "-fno-toplevel-reorder",
 ];
 
 /// The objects of a case, before and after.
