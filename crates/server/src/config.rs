@@ -33,7 +33,8 @@ impl ServerConfig {
 /// How connections are protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
-    /// TLS 1.2 and 1.3, with a certificate chain and its private key in PEM files.
+    /// TLS 1.2 and 1.3, with a certificate chain and its private key in PEM files. Renewed files
+    /// are taken within a minute, without a restart.
     Pem { cert: PathBuf, key: PathBuf },
     /// Plain HTTP, for a listener that only a TLS-terminating proxy reaches. Tokens and secrets
     /// travel readable.

@@ -42,3 +42,30 @@ pub enum ServerError {
         source: io::Error,
     },
 }
+
+/// An error with its causes, for the log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_tells_each_part_once() {
+        let source = io::Error::other("address in use");
+        let error = ServerError::Listen {
+            listen: "127.0.0.1:443".parse().unwrap(),
+            source,
+        };
+        assert_eq!(
+            chain(&error),
+            "cannot listen on 127.0.0.1:443: address in use"
+        );
+    }
+}

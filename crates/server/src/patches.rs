@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, RwLock};
 use tracing::{info, warn};
 
 use crate::ServerError;
+use crate::error::chain;
 use crate::page::PatchList;
 
 /// The repository's content, as of its last change.
@@ -84,7 +85,8 @@ impl Patches {
         match Snapshot::load(self.layout.dir()).await {
             Ok(snapshot) => self.replace(snapshot).await,
             Err(error) => {
-                warn!(error = %error, "cannot read the repository again: {error}");
+                let cause = chain(&error);
+                warn!(error = cause, "cannot read the repository again: {cause}");
                 known
             }
         }

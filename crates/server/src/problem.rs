@@ -9,6 +9,8 @@ use suture_protocol::{Problem, ProblemKind};
 use suture_store::{InvalidText, Plan, SUBSCRIPTION_DOLLARS_A_MONTH, StoreError};
 use tracing::error;
 
+use crate::error::chain;
+
 /// Bytes of a plain-text refusal that are worth passing on.
 const MAX_REASON_BYTES: usize = 1024;
 
@@ -96,13 +98,7 @@ impl ApiError {
     /// The one place where a failure of the service itself is logged.
     fn log(&self) {
         if let Self::Internal { doing, source } | Self::Unavailable { doing, source } = self {
-            let mut cause = source.to_string();
-            let mut next = source.source();
-            while let Some(error) = next {
-                cause.push_str(": ");
-                cause.push_str(&error.to_string());
-                next = error.source();
-            }
+            let cause = chain(source.as_ref());
             error!(error = cause, "cannot {doing}: {cause}");
         }
     }

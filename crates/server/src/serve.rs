@@ -1,19 +1,22 @@
 //! Runs the service until it is told to stop.
 
 use std::future::Future;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::Handle;
+use axum::Router;
 use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
 use suture_store::{Clock, Store};
 use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::patches::Patches;
 use crate::state::AppState;
-use crate::{ServerConfig, ServerError, Tls, router, tls};
+use crate::tls::CertificateFiles;
+use crate::{ServerConfig, ServerError, Tls, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -45,38 +48,55 @@ pub async fn serve(
         check_in_interval_secs,
     });
 
-    let listen = config.listen;
-    let cannot_listen = |source| ServerError::Listen { listen, source };
-    let acceptor = match &config.tls {
-        Tls::Pem { cert, key } => Some(RustlsAcceptor::new(tls::config(cert, key).await?)),
+    let certificate = match &config.tls {
+        Tls::Pem { cert, key } => Some(CertificateFiles::load(cert, key).await?),
         Tls::Plain => None,
     };
-    let listener = TcpListener::bind(listen).map_err(cannot_listen)?;
-    listener.set_nonblocking(true).map_err(cannot_listen)?;
-    let address = listener.local_addr().map_err(cannot_listen)?;
+    let listen = config.listen;
     let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)
-        .map_err(cannot_listen)?
-        .handle(handle.clone())
-        .first_request_timeout(HEAD_TIMEOUT);
-    server
-        .http_builder()
-        .http1()
-        .header_read_timeout(HEAD_TIMEOUT);
-
+    let bound = bind(listen, handle.clone());
+    let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     let stopper = tokio::spawn(async move {
         shutdown.await;
         info!("finishing the open requests");
         handle.graceful_shutdown(Some(SHUTDOWN_GRACE));
     });
-    info!(listen.address = %address, tls = acceptor.is_some(), "listening on {address}");
+    info!(listen.address = %address, tls = certificate.is_some(), "listening on {address}");
     // The kernel queues connections from now on. Nobody need wait for the answer.
     let _ = ready.send(address);
-    let service = app.into_make_service();
-    let served = match acceptor {
-        Some(acceptor) => server.acceptor(acceptor).serve(service).await,
-        None => server.serve(service).await,
-    };
+    let served = run(server, certificate, app).await;
     stopper.abort();
     served.map_err(|source| ServerError::Serve { listen, source })
+}
+
+fn bind(
+    listen: SocketAddr,
+    handle: Handle<SocketAddr>,
+) -> io::Result<(Server<SocketAddr>, SocketAddr)> {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(HEAD_TIMEOUT);
+    Ok((server.first_request_timeout(HEAD_TIMEOUT), address))
+}
+
+/// Serves until the server's handle says stop.
+async fn run(
+    server: Server<SocketAddr>,
+    certificate: Option<CertificateFiles>,
+    app: Router,
+) -> io::Result<()> {
+    let service = app.into_make_service();
+    let Some(files) = certificate else {
+        return server.serve(service).await;
+    };
+    let acceptor = RustlsAcceptor::new(files.config());
+    let watcher = tokio::spawn(files.watch());
+    let served = server.acceptor(acceptor).serve(service).await;
+    watcher.abort();
+    served
 }
