@@ -3,7 +3,7 @@
 //! ```text
 //! Begun ──► InTransition ──► Settling ──► Settled
 //!   │            │               │
-//!   └── Refused  └───────────────┴── went down meanwhile ──► quarantine, on the next start
+//!   └────────────┴───────────────┴── went down meanwhile ──► quarantine, on the next start
 //! ```
 //!
 //! The journal keeps exactly one record, written before the next step is taken. So a machine that
@@ -53,13 +53,6 @@ pub enum Load {
     },
     /// The patch is in force and did no harm.
     Settled { subject: Subject, at: Timestamp },
-    /// The patch was not loaded; what was in force before still is.
-    Refused {
-        subject: Subject,
-        at: Timestamp,
-        reason: String,
-        hint: Option<String>,
-    },
 }
 
 /// A step that is none from here.
@@ -96,8 +89,7 @@ impl Load {
             Self::Begun { subject, .. }
             | Self::InTransition { subject, .. }
             | Self::Settling { subject, .. }
-            | Self::Settled { subject, .. }
-            | Self::Refused { subject, .. } => subject,
+            | Self::Settled { subject, .. } => subject,
         }
     }
 
@@ -107,7 +99,6 @@ impl Load {
             Self::InTransition { .. } => "in transition",
             Self::Settling { .. } => "settling",
             Self::Settled { .. } => "settled",
-            Self::Refused { .. } => "refused",
         }
     }
 
@@ -128,24 +119,6 @@ impl Load {
                 stopped: None,
             }),
             other => Err(other.invalid("in transition")),
-        }
-    }
-
-    /// The kernel said no.
-    pub fn refuse(
-        self,
-        reason: String,
-        hint: Option<String>,
-        now: Timestamp,
-    ) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Begun { subject, .. } => Ok(Self::Refused {
-                subject,
-                at: now,
-                reason,
-                hint,
-            }),
-            other => Err(other.invalid("refused")),
         }
     }
 
@@ -227,7 +200,7 @@ impl Load {
         let in_transition = running.in_transition == version;
         let in_force = running.in_force == version;
         match self {
-            Self::Settled { .. } | Self::Refused { .. } => AfterStart::Closed,
+            Self::Settled { .. } => AfterStart::Closed,
             Self::Begun { subject, since } | Self::InTransition { subject, since, .. }
                 if in_transition =>
             {
@@ -263,7 +236,7 @@ impl Load {
 
     fn in_later_boot(self) -> AfterStart {
         let (subject, when) = match self {
-            Self::Settled { .. } | Self::Refused { .. } => return AfterStart::Closed,
+            Self::Settled { .. } => return AfterStart::Closed,
             Self::InTransition {
                 stopped: Some(_), ..
             }
@@ -324,7 +297,6 @@ mod tests {
             "a load that is begun cannot become settling"
         );
         assert!(settling().loaded(time(3)).is_err());
-        assert!(settling().refuse(String::new(), None, time(3)).is_err());
     }
 
     #[test]

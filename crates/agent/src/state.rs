@@ -1,6 +1,8 @@
 //! What the agent keeps over a restart, and where.
 
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -32,6 +34,8 @@ pub struct State {
     pub last_failure: Option<CheckFailure>,
     /// The kernel build for which live patches were offered at least once.
     pub covered: Option<KernelBuild>,
+    /// The last patch that was not loaded, if none was since.
+    pub refusal: Option<Refusal>,
     #[serde(default)]
     pub quarantine: Vec<Quarantined>,
 }
@@ -51,7 +55,25 @@ pub struct CheckSuccess {
     pub at: Timestamp,
     /// The kernel that the answer is for.
     pub kernel: KernelBuild,
+    /// What the machine should have by this answer; see [`CheckSuccess::new`].
     pub offer: Offer,
+}
+
+impl CheckSuccess {
+    /// "Up to date" is said to a machine with `applied` in force, so that is what it should have,
+    /// also after a restart, which takes every patch away.
+    pub fn new(
+        at: Timestamp,
+        kernel: KernelBuild,
+        offer: Offer,
+        applied: Option<PatchVersion>,
+    ) -> Self {
+        let offer = match (offer, applied) {
+            (Offer::UpToDate, Some(version)) => Offer::Version { version },
+            (offer, _) => offer,
+        };
+        Self { at, kernel, offer }
+    }
 }
 
 /// A check-in without an answer.
@@ -63,6 +85,17 @@ pub struct CheckFailure {
     pub hint: Option<String>,
     /// Failed check-ins since the last answered one.
     pub in_a_row: u32,
+}
+
+/// A patch that was not loaded; what was in force before still is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub kernel: KernelBuild,
+    pub version: PatchVersion,
+    /// What went wrong, in one line.
+    pub reason: String,
+    pub hint: Option<String>,
+    pub at: Timestamp,
 }
 
 /// A version that this machine will not load again.
@@ -152,6 +185,7 @@ impl StateDir {
             source,
         };
         files::create_dir(&path, 0o700).map_err(write)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(write)?;
         files::create_dir(&path.join("tuf"), 0o700).map_err(write)?;
         files::create_dir(&path.join("targets"), 0o700).map_err(write)?;
         Ok(Self { path })
@@ -239,8 +273,6 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::testing::{FakeTree, time, version};
 

@@ -119,8 +119,18 @@ fn a_machine_that_is_not_enabled_says_so_to_people_and_programs() {
                         with the\ntoken obtained from your live patching service.\n";
         assert_eq!(told(machine.path(), args), expected);
     }
-    assert_snapshot!(told(machine.path(), &["enable", "token-1"]), @"");
-    assert_snapshot!(told(machine.path(), &["disable"]), @"");
+    assert_snapshot!(told(machine.path(), &["enable", "token-1"]), @r#"
+    exit 1
+    --
+    error: no server is configured
+
+    hint: name it first: `livepatch config remote-server=https://livepatch.example.com`
+    "#);
+    assert_snapshot!(told(machine.path(), &["disable"]), @r#"
+    exit 0
+    This machine is disabled.
+    --
+    "#);
     assert_eq!(
         told(machine.path(), &["kernel-upgrade-required"]),
         "exit 0\n--\n"

@@ -36,7 +36,8 @@ pub fn run(paths: Paths) -> Result<ExitCode, Failure> {
     result.map(|()| ExitCode::Success)
 }
 
-/// The service manager's log adds the time.
+/// The service manager's log adds the time. A log that goes away is no reason to die: without
+/// `log_internal_errors(false)` it would be one.
 fn start_log(level: config::LogLevel) {
     let filter = EnvFilter::new(format!("warn,suture_agent={}", level.as_str()));
     tracing_subscriber::fmt()
@@ -45,6 +46,7 @@ fn start_log(level: config::LogLevel) {
         .with_target(false)
         .with_ansi(false)
         .without_time()
+        .log_internal_errors(false)
         .init();
 }
 

@@ -90,10 +90,15 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes to stderr; where there is none, nobody can be told.
+pub fn print_error(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Shows what did not go well, and answers with the exit code for it.
 fn show(problems: &[Failure]) -> ExitCode {
     for failure in problems {
-        eprintln!("{failure}");
+        print_error(&format!("{failure}\n"));
     }
     if problems.is_empty() {
         ExitCode::Success

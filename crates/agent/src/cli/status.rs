@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{STATUS_PATIENCE, print, unexpected};
+use super::{STATUS_PATIENCE, print, print_error, unexpected};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::paths::Paths;
@@ -34,7 +34,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
         return Err(unexpected());
     };
     if report.enrolment.is_none() {
-        eprint!("{}", not_enabled(&report));
+        print_error(&not_enabled(&report));
         return Ok(ExitCode::Failure);
     }
     print(&write(&report, args)?)?;

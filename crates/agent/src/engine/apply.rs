@@ -12,6 +12,7 @@ use crate::lifecycle::{Load, Subject};
 use crate::livepatch_sysfs::unpatched_tasks;
 use crate::module_loader;
 use crate::patches::VerifiedPatch;
+use crate::state::Refusal;
 
 /// Between two looks at sysfs. The kernel does not notify watchers of `transition`.
 const POLL: Duration = Duration::from_millis(100);
@@ -26,13 +27,17 @@ impl Engine {
                 "patch {version} is not applied, the agent stops"
             )));
         }
-        let subject = self.subject(version);
-        self.memory
-            .record(&self.dir, Load::begin(subject.clone(), self.clock.now()))?;
+        self.memory.record(
+            &self.dir,
+            Load::begin(self.subject(version), self.clock.now()),
+        )?;
         if let Err(failure) = self.load(version, patch.module).await {
-            self.refused(subject, &failure)?;
+            self.refused(version, &failure)?;
+            self.memory.forget_record(&self.dir)?;
             return Err(failure);
         }
+        self.memory
+            .change(&self.dir, |state| state.refusal = None)?;
         let now = self.clock.now();
         self.memory
             .step(&self.dir, |load| load.clone().loaded(now).unwrap_or(load))?;
@@ -40,27 +45,26 @@ impl Engine {
         self.wait(version).await
     }
 
-    pub(super) fn subject(&self, version: PatchVersion) -> Subject {
+    fn subject(&self, version: PatchVersion) -> Subject {
+        let (kernel, boot_id) = (self.facts.kernel.clone(), self.facts.boot_id.clone());
         Subject {
             version,
-            kernel: self.facts.kernel.clone(),
-            boot_id: self.facts.boot_id.clone(),
+            kernel,
+            boot_id,
         }
     }
 
     /// Notes that a patch is not loaded, and why.
-    pub(super) fn refused(&self, subject: Subject, failure: &Failure) -> Result<(), Failure> {
-        let reason: String = failure.one_line().chars().take(1000).collect();
-        let (at, hint) = (self.clock.now(), failure.hint.clone());
-        self.memory.record(
-            &self.dir,
-            Load::Refused {
-                subject,
-                at,
-                reason,
-                hint,
-            },
-        )
+    pub(super) fn refused(&self, version: PatchVersion, failure: &Failure) -> Result<(), Failure> {
+        let refusal = Refusal {
+            kernel: self.facts.kernel.clone(),
+            version,
+            reason: failure.one_line().chars().take(1000).collect(),
+            hint: failure.hint.clone(),
+            at: self.clock.now(),
+        };
+        self.memory
+            .change(&self.dir, |state| state.refusal = Some(refusal))
     }
 
     async fn load(&self, version: PatchVersion, module: Vec<u8>) -> Result<(), Failure> {
@@ -141,7 +145,7 @@ impl Engine {
                 self.memory
                     .step(&self.dir, |load| load.clone().finish(now).unwrap_or(load))
             }
-            Load::Begun { .. } | Load::Settled { .. } | Load::Refused { .. } => Ok(()),
+            Load::Begun { .. } | Load::Settled { .. } => Ok(()),
         }
     }
 }

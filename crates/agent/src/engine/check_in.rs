@@ -74,16 +74,14 @@ impl Engine {
     pub(super) async fn check_in(&self, session: &Session) -> Result<CheckInResponse, Failure> {
         let api = session.api();
         let (secret, request) = (session.secret.clone(), self.check_in_request()?);
+        let applied = request.applied;
         let answer = call(move || api.check_in(&secret, &request)).await;
         let at = self.clock.now();
         let kernel = self.facts.kernel.clone();
         self.memory.change(&self.dir, |state| match &answer {
             Ok(response) => {
-                state.check_succeeded(CheckSuccess {
-                    at,
-                    kernel,
-                    offer: response.offer.clone(),
-                });
+                let offer = response.offer.clone();
+                state.check_succeeded(CheckSuccess::new(at, kernel, offer, applied));
             }
             Err(failure) => state.check_failed(failure.one_line(), failure.hint.clone(), at),
         })?;
@@ -112,6 +110,7 @@ impl Engine {
             &self.running()?,
             state.offer_for(kernel),
             self.memory.journal().as_ref(),
+            state.refusal.as_ref(),
             &state.quarantine_of(kernel),
         ))
     }

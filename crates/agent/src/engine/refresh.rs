@@ -59,7 +59,7 @@ impl Engine {
             }
             NextStep::ForeignPatches { wanted, names } => {
                 let failure = foreign(wanted, &names);
-                self.refused(self.subject(wanted), &failure)?;
+                self.refused(wanted, &failure)?;
                 refreshed.patch = Err(failure);
             }
             NextStep::Apply(version) => self.bring(&session, version, &mut refreshed).await?,
@@ -93,7 +93,7 @@ impl Engine {
             Err(error) => {
                 let failure = Failure::from(error);
                 warn!(patch.version = %version, "patch {version} is refused: {}", failure.one_line());
-                self.refused(self.subject(version), &failure)?;
+                self.refused(version, &failure)?;
                 refreshed.patch = Err(failure);
             }
         }

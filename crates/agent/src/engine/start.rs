@@ -54,7 +54,14 @@ impl Engine {
         match decide::at_start(&cached, &self.running()?, &quarantine) {
             NextStep::Apply(version) => {
                 info!(patch.version = %version, "applying patch {version} from the cache");
-                let patch = patches.offline(kernel, version).await?;
+                let patch = match patches.offline(kernel, version).await {
+                    Ok(patch) => patch,
+                    Err(error) => {
+                        let failure = Failure::from(error);
+                        self.refused(version, &failure)?;
+                        return Err(failure);
+                    }
+                };
                 self.apply(patch).await
             }
             NextStep::ForeignPatches { names, .. } => {

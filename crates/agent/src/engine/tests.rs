@@ -398,6 +398,14 @@ async fn an_altered_cache_is_not_applied() {
             .contains("is not what the signed metadata says"),
         "{failure}"
     );
+    match machine.engine.report().await.unwrap().patch {
+        PatchState::Failed {
+            wanted,
+            in_force: None,
+            ..
+        } => assert_eq!(wanted, version("104.1")),
+        other => panic!("a machine without its patch says {other:?}"),
+    }
     assert!(machine.kernel.loads().is_empty());
     machine.engine.refresh(false).await.unwrap();
     assert_eq!(machine.kernel.loads(), ["suture_104_1"], "fetched anew");
@@ -643,4 +651,31 @@ async fn old_versions_leave_the_cache() {
     let count = std::fs::read_dir(dir).unwrap().count();
     assert_eq!(count, 4, "manifest and module of 3.1 and of 2.1");
     assert_eq!(FakeTree::kernel(), machine.engine.facts.kernel);
+}
+
+#[tokio::test]
+async fn a_restart_that_took_the_patch_away_is_not_told_as_nothing_to_apply() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await.reboot();
+    let pending = PatchState::Pending {
+        wanted: version("104.1"),
+        in_force: None,
+    };
+    assert_eq!(machine.engine.report().await.unwrap().patch, pending);
+}
+
+#[tokio::test]
+async fn a_refused_successor_does_not_end_the_watch_over_the_patch_in_force() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    service.offer("103.2").await;
+    machine.engine.enable(TOKEN).await.unwrap();
+    service.offer("104.1").await;
+    service.alter_modules();
+    let refreshed = machine.engine.refresh(false).await.unwrap();
+    assert!(refreshed.patch.is_err());
+    let machine = machine.reboot();
+    machine.engine.recover().unwrap();
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(report.quarantine[0].version, version("103.2"));
 }

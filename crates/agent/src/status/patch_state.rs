@@ -7,7 +7,7 @@ use suture_rollout::Offer;
 
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
-use crate::state::Quarantined;
+use crate::state::{Quarantined, Refusal};
 
 /// The patch state. What is in force comes from the kernel at this moment, never from memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,12 +74,13 @@ impl PatchState {
 }
 
 /// Derives the state from what the kernel runs, the last answer for this kernel, the journal's
-/// record and this kernel's quarantine.
+/// record, the last refusal and this kernel's quarantine.
 pub fn patch_state(
     kernel: &KernelBuild,
     running: &Running,
     offer: Option<&Offer>,
     record: Option<&Load>,
+    refusal: Option<&Refusal>,
     quarantine: &[Quarantined],
 ) -> PatchState {
     let in_force = running.in_force;
@@ -105,14 +106,9 @@ pub fn patch_state(
             reason: entry.reason.clone(),
         };
     }
-    match record {
-        Some(Load::Refused {
-            subject,
-            reason,
-            hint,
-            ..
-        }) if subject.version == wanted && subject.kernel == *kernel => {
-            let (reason, hint) = (reason.clone(), hint.clone());
+    match refusal {
+        Some(refusal) if refusal.version == wanted && refusal.kernel == *kernel => {
+            let (reason, hint) = (refusal.reason.clone(), refusal.hint.clone());
             PatchState::Failed {
                 wanted,
                 in_force,
@@ -145,16 +141,8 @@ mod tests {
         }
     }
 
-    fn state(running: &Running, offer: Option<&Offer>, record: Option<&Load>) -> PatchState {
-        patch_state(&FakeTree::kernel(), running, offer, record, &[])
-    }
-
-    fn subject(text: &str) -> Subject {
-        Subject {
-            version: version(text),
-            kernel: FakeTree::kernel(),
-            boot_id: FakeTree::BOOT_ID.to_owned(),
-        }
+    fn state(running: &Running, offer: Option<&Offer>, refusal: Option<&Refusal>) -> PatchState {
+        patch_state(&FakeTree::kernel(), running, offer, None, refusal, &[])
     }
 
     #[test]
@@ -174,17 +162,27 @@ mod tests {
     #[test]
     fn the_kernel_is_believed_and_not_the_journal() {
         let settled = Load::Settled {
-            subject: subject("104.1"),
+            subject: Subject {
+                version: version("104.1"),
+                kernel: FakeTree::kernel(),
+                boot_id: FakeTree::BOOT_ID.to_owned(),
+            },
             at: time(0),
         };
         let pending = PatchState::Pending {
             wanted: version("104.1"),
             in_force: None,
         };
-        assert_eq!(
-            state(&Running::default(), Some(&offer("104.1")), Some(&settled)),
-            pending
+        let (kernel, nothing) = (FakeTree::kernel(), Running::default());
+        let state_with_record = patch_state(
+            &kernel,
+            &nothing,
+            Some(&offer("104.1")),
+            Some(&settled),
+            None,
+            &[],
         );
+        assert_eq!(state_with_record, pending);
         let running = Running {
             in_force: Some(version("104.1")),
             ..Running::default()
@@ -197,11 +195,12 @@ mod tests {
 
     #[test]
     fn a_failure_counts_for_the_version_on_offer_only() {
-        let refused = Load::Refused {
-            subject: subject("104.1"),
-            at: time(0),
+        let refused = Refusal {
+            kernel: FakeTree::kernel(),
+            version: version("104.1"),
             reason: "no".to_owned(),
             hint: None,
+            at: time(0),
         };
         let running = Running {
             in_force: Some(version("103.1")),
