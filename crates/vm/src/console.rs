@@ -87,7 +87,11 @@ pub fn kernel_faults(console: &str) -> Vec<&str> {
         "blocked for more than",
         "soft lockup",
     ];
-    let faulty = |line: &&str| FAULTS.iter().any(|fault| line.contains(fault));
+    let faulty = |line: &&str| {
+        // Drivers say `DEBUG: ` in messages that report no fault.
+        let line = line.replace("DEBUG: ", "");
+        FAULTS.iter().any(|fault| line.contains(fault))
+    };
     console.lines().filter(faulty).collect()
 }
 
@@ -128,6 +132,7 @@ mod tests {
         let console = "livepatch: enabling patch 'a'\n\
             WARNING: CPU: 0 PID: 1 at kernel/livepatch/core.c:1 f\n\
             BUG: kernel NULL pointer dereference, address: 0000000000000000\n\
+            thing: DEBUG: all is well\n\
             clocksource: Switched to clocksource tsc\n";
         let faults = kernel_faults(console);
         assert_eq!(faults, console.lines().skip(1).take(2).collect::<Vec<_>>());

@@ -109,3 +109,20 @@ impl VmError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_names_its_package() {
+        let error = VmError::start("qemu-system-x86_64", "qemu-system-x86");
+        assert_eq!(
+            error(io::ErrorKind::NotFound.into()).to_string(),
+            "`qemu-system-x86_64` is not installed: apt-get install qemu-system-x86"
+        );
+        let error = VmError::start("gcc", "gcc libc6-dev");
+        let denied = error(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(denied.to_string(), "cannot run `gcc`");
+    }
+}

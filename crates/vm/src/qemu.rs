@@ -111,7 +111,9 @@ impl Machine {
     /// An oops becomes a panic, and a panic a restart, so that neither goes unnoticed; level 7
     /// shows all but debug messages.
     fn kernel_command_line(&self) -> String {
-        let mut words = vec!["console=ttyS0 rdinit=/init panic=-1 oops=panic loglevel=7"];
+        let mut words = vec!["console=ttyS0 panic=-1 oops=panic loglevel=7"];
+        // Named twice, as the kernel takes /bin/sh for an init that it cannot start, otherwise.
+        words.push("rdinit=/init init=/init");
         words.push("printk.devkmsg=on net.ifnames=0");
         if self.accelerator == Accelerator::Tcg {
             // The emulated timer interrupt works, but slowly enough to look broken.

@@ -1,4 +1,4 @@
-//! The guest's userland: busybox with its applets, two users, and the host's time zone of none.
+//! The guest's userland: busybox with its applets, two users, name resolution.
 
 use std::path::Path;
 use std::process::Command;
@@ -53,7 +53,7 @@ fn add_busybox(initramfs: &mut Initramfs) -> Result<(), VmError> {
         .map_err(missing)?;
     for applet in String::from_utf8_lossy(&list.stdout).lines() {
         let link = format!("/{applet}");
-        // `linuxrc` and `init` are names of PID 1, and that is not busybox here.
+        // `linuxrc` is a name of PID 1 in old initrds, and that is not busybox here.
         if !applet.ends_with("linuxrc") && link != BUSYBOX && !initramfs.contains(&link) {
             initramfs.symlink(&link, BUSYBOX)?;
         }
