@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use suture_store::{Actor, NewAccount, Plan, Store as _, StoreError, story};
+use suture_store::{Actor, NewAccount, Plan, Store, StoreError, story};
 use suture_store_sqlite::{OpenError, SqliteStore};
 use tempfile::TempDir;
 
@@ -23,8 +23,12 @@ async fn the_story_of_every_database() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_limit_holds_under_concurrent_enrolments() {
-    let (store, _folder) = empty().await;
-    story::the_limit_holds_under_concurrent_enrolments(Arc::new(store)).await;
+    let (service, folder) = empty().await;
+    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
+        .await
+        .unwrap();
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
+    story::the_limit_holds_under_concurrent_enrolments(&stores).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -32,12 +32,15 @@ pub async fn run(store: Arc<dyn Store>) {
     every_change_is_audited(store).await;
 }
 
-/// Many machines of a free account enrol at the same moment; three get in.
-pub async fn the_limit_holds_under_concurrent_enrolments(store: Arc<dyn Store>) {
+/// Many machines of a free account enrol at the same moment; three get in. The stores are doors
+/// to the same database, as several processes hold them.
+pub async fn the_limit_holds_under_concurrent_enrolments(stores: &[Arc<dyn Store>]) {
+    let store = Arc::clone(&stores[0]);
     let (account, token) = account_with_token(store.as_ref(), "crowd@example.org").await;
     let tasks: Vec<_> = (1..=24)
-        .map(|number| {
-            let (store, secret) = (Arc::clone(&store), token.secret.clone());
+        .zip(stores.iter().cycle())
+        .map(|(number, store)| {
+            let (store, secret) = (Arc::clone(store), token.secret.clone());
             tokio::spawn(async move { enrol(store.as_ref(), &secret, number).await })
         })
         .collect();
