@@ -1,0 +1,204 @@
+//! The distribution's package archive, through its own package client.
+//!
+//! `apt-get` checks every package against the signed index, so what is unpacked here is what
+//! the distribution published.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::{Log, run};
+use crate::error::FactoryError;
+use crate::files::{self, Lock};
+
+/// A package in one version, e.g. `linux-source-6.1` `6.1.187-1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+}
+
+/// The archive as the machine's apt is configured, with a folder for downloads.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    downloads: PathBuf,
+    log: Log,
+}
+
+impl Archive {
+    pub fn new(cache: &Path, log: Log) -> Self {
+        Self {
+            downloads: cache.join("packages"),
+            log,
+        }
+    }
+
+    /// The versions on offer, as apt lists them (newest first).
+    pub fn versions(&self, name: &str) -> Result<Vec<String>, FactoryError> {
+        let output = run(
+            Command::new("apt-cache").args(["madison", name]),
+            "apt",
+            &self.log,
+        )?;
+        Ok(madison_versions(&String::from_utf8_lossy(&output)))
+    }
+
+    /// Names of packages that match an extended regular expression.
+    pub fn names(&self, pattern: &str) -> Result<Vec<String>, FactoryError> {
+        let mut command = Command::new("apt-cache");
+        let output = run(
+            command.args(["search", "--names-only", pattern]),
+            "apt",
+            &self.log,
+        )?;
+        let text = String::from_utf8_lossy(&output).into_owned();
+        Ok(text
+            .lines()
+            .filter_map(|line| Some(line.split_once(" - ")?.0.to_owned()))
+            .collect())
+    }
+
+    /// The package in its only or newest version.
+    pub fn newest(&self, name: &str) -> Result<Package, FactoryError> {
+        let version =
+            self.versions(name)?
+                .into_iter()
+                .next()
+                .ok_or_else(|| FactoryError::NotInArchive {
+                    package: name.to_owned(),
+                    wanted: String::new(),
+                })?;
+        Ok(Package {
+            name: name.to_owned(),
+            version,
+        })
+    }
+
+    /// The `.deb` file, downloaded unless it is already here.
+    pub fn fetch(&self, package: &Package) -> Result<PathBuf, FactoryError> {
+        let Package { name, version } = package;
+        let path = self
+            .downloads
+            .join(format!("{name}_{}.deb", version.replace(':', "%3a")));
+        let _lock = Lock::wait(&self.downloads.join(format!("{name}.lock")))?;
+        if path.exists() {
+            return Ok(path);
+        }
+        if !self.versions(name)?.contains(version) {
+            let wanted = format!(" in version {version}");
+            return Err(FactoryError::NotInArchive {
+                package: name.clone(),
+                wanted,
+            });
+        }
+        let scratch = tempfile::tempdir_in(&self.downloads)
+            .map_err(FactoryError::file("make a folder in", &self.downloads))?;
+        let mut command = Command::new("apt-get");
+        // Root's download into a private folder needs no second user.
+        command.args(["-o", "APT::Sandbox::User=root", "-q", "download"]);
+        command
+            .arg(format!("{name}={version}"))
+            .current_dir(scratch.path());
+        run(&mut command, "apt", &self.log)?;
+        let downloaded = only_file(scratch.path())?;
+        std::fs::rename(&downloaded, &path).map_err(FactoryError::file("move", &downloaded))?;
+        Ok(path)
+    }
+
+    /// Unpacks the package into a folder that appears only when it is complete.
+    pub fn unpack(&self, package: &Package, folder: &Path) -> Result<(), FactoryError> {
+        if folder.exists() {
+            return Ok(());
+        }
+        let deb = self.fetch(package)?;
+        let scratch = folder.with_extension("unpacking");
+        files::remove_dir(&scratch)?;
+        files::make_dir(&scratch)?;
+        run(
+            Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&scratch),
+            "dpkg",
+            &self.log,
+        )?;
+        std::fs::rename(&scratch, folder).map_err(FactoryError::file("make the folder", folder))
+    }
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf, FactoryError> {
+    let fail = || FactoryError::file("find a package in", folder);
+    let mut entries = std::fs::read_dir(folder).map_err(fail())?;
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let entry = entries
+        .next()
+        .ok_or_else(missing)
+        .and_then(|entry| entry)
+        .map_err(fail())?;
+    Ok(entry.path())
+}
+
+/// Lines look like `linux-source-6.1 |  6.1.192-2 | URI Packages`; source packages
+/// are listed too and end in `Sources`.
+fn madison_versions(text: &str) -> Vec<String> {
+    let mut versions = Vec::new();
+    for line in text
+        .lines()
+        .filter(|line| line.trim_end().ends_with("Packages"))
+    {
+        if let Some(version) = line.split('|').nth(1).map(str::trim)
+            && !version.is_empty()
+            && !versions.iter().any(|known| known == version)
+        {
+            versions.push(version.to_owned());
+        }
+    }
+    versions
+}
+
+/// Orders two Debian versions as dpkg does.
+pub fn compare_versions(left: &str, right: &str) -> Result<std::cmp::Ordering, FactoryError> {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    for (word, ordering) in [("lt", Less), ("eq", Equal)] {
+        let mut command = Command::new("dpkg");
+        command.args(["--compare-versions", left, word, right]);
+        let status = command
+            .status()
+            .map_err(|source| FactoryError::ProgramMissing {
+                program: "dpkg".to_owned(),
+                package: "dpkg",
+                source,
+            })?;
+        if status.success() {
+            return Ok(ordering);
+        }
+    }
+    Ok(Greater)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_listed_once_and_in_order() {
+        let text = " linux-source-6.1 |  6.1.192-2 | file:/archive bookworm-security/main amd64 Packages\n \
+                    linux-source-6.1 |  6.1.176-1 | file:/archive bookworm/main amd64 Packages\n \
+                    linux-source-6.1 |  6.1.176-1 | file:/archive bookworm/main i386 Packages\n \
+                    linux |  6.1.176-1 | file:/archive bookworm/main Sources\n";
+        assert_eq!(madison_versions(text), ["6.1.192-2", "6.1.176-1"]);
+    }
+
+    #[test]
+    fn versions_are_compared_as_dpkg_does() {
+        use std::cmp::Ordering;
+        assert_eq!(
+            compare_versions("6.1.187-1", "6.1.190-1").unwrap(),
+            Ordering::Less
+        );
+        assert_eq!(
+            compare_versions("6.1.192-2", "6.1.192-2").unwrap(),
+            Ordering::Equal
+        );
+        assert_eq!(
+            compare_versions("6.1.192-2", "6.1.192~rc1-1").unwrap(),
+            Ordering::Greater
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! What can go wrong in the factory, for the person who has to act on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use suture_advisory::CveId;
+use suture_kernel::{KernelRelease, ObjectName};
+use thiserror::Error;
+
+/// Why no live patch came out.
+#[derive(Debug, Error)]
+pub enum FactoryError {
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot start `{program}`; install it (Debian package `{package}`)")]
+    ProgramMissing {
+        program: String,
+        package: &'static str,
+        source: io::Error,
+    },
+    #[error("`{command}` failed ({status}); its last lines:\n{tail}")]
+    ProgramFailed {
+        command: String,
+        status: String,
+        tail: String,
+    },
+    #[error(
+        "the archive offers no `{package}`{wanted}; run `apt-get update`, or name a kernel that \
+         `apt-cache search '^linux-image-[0-9]'` lists"
+    )]
+    NotInArchive { package: String, wanted: String },
+    #[error("`{release}` is no release this factory can find sources for: {why}")]
+    UnservedRelease {
+        release: KernelRelease,
+        why: &'static str,
+    },
+    #[error(
+        "kernel {release} was built with `{wanted}`, this machine's `{program}` is `{found}`; \
+         install that very compiler"
+    )]
+    WrongCompiler {
+        release: KernelRelease,
+        program: String,
+        wanted: String,
+        found: String,
+    },
+    #[error(
+        "preparing the tree of {release} changes its configuration ({difference}); a tool that \
+         the configuration depends on is missing, most often `pahole` (package `dwarves`)"
+    )]
+    ConfigurationChanged {
+        release: KernelRelease,
+        difference: String,
+    },
+    #[error("the packages of kernel {release} hold no `{what}`")]
+    PackageIncomplete {
+        release: KernelRelease,
+        what: String,
+    },
+    #[error("fix `{}`: {why}", path.display())]
+    BadFix { path: PathBuf, why: String },
+    #[error("no live patch is made: {0}")]
+    Refused(Refusals),
+    #[error("{0}")]
+    Advisory(String),
+    #[error("cannot read the shipped kernel {release}: {why}")]
+    ShippedKernel { release: KernelRelease, why: String },
+    #[error("the linked module is not sound: {0}")]
+    UnsoundModule(String),
+    #[error("{what}: {why}")]
+    Differ { what: String, why: String },
+    #[error("cannot sign the module: {0}")]
+    Signature(String),
+    #[error("`{}` exists already; choose another output folder or remove it", .0.display())]
+    OutputExists(PathBuf),
+}
+
+impl FactoryError {
+    /// For `map_err`: names the file that an IO error is about.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// All the reasons why a fix can't become a live patch, so that an author sees them at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals(pub Vec<Refusal>);
+
+impl std::fmt::Display for Refusals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_slice() {
+            [only] => write!(formatter, "{only}"),
+            several => {
+                for refusal in several {
+                    write!(formatter, "\n  - {refusal}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Severity(String),
+    #[error("{cve} is named twice; give each advisory once")]
+    AdvisoryTwice { cve: CveId },
+    #[error("{cve} is rated but none of the given advisories; add its record with --advisory")]
+    RatingOfNothing { cve: CveId },
+    #[error("no advisory was given; a live patch is for High and Critical holes only")]
+    NoAdvisory,
+    #[error(
+        "`{path}` is a header; which of the kernel's units it reaches is not computed yet: name \
+         the units to compile with --unit"
+    )]
+    Header { path: String },
+    #[error("`{path}` is assembler, which the differ can't compare function by function")]
+    Assembler { path: String },
+    #[error("`{path}` steers the build; a live patch can only change code that is compiled")]
+    BuildSystem { path: String },
+    #[error("`{path}` is a new source file; put its code into a file that the kernel already has")]
+    NewUnit { path: String },
+    #[error("`{path}` is removed; a live patch can't take code away")]
+    RemovedFile { path: String },
+    #[error("the fix changes nothing that this kernel is compiled from")]
+    NothingCompiled,
+    #[error("`{unit}` is not compiled into kernel {release}")]
+    NotBuilt {
+        unit: String,
+        release: KernelRelease,
+    },
+    #[error("the compiled code of {units} is the same with and without the fix")]
+    NoChange { units: String },
+    #[error("in `{unit}`: {why}")]
+    Differ { unit: String, why: String },
+    #[error(
+        "`{function}` of `{unit}`: this compile does not equal what {object} shipped ({why}), \
+         so a replacement can't be trusted"
+    )]
+    Unequal {
+        unit: String,
+        function: String,
+        object: ObjectName,
+        why: String,
+    },
+}

@@ -1,0 +1,52 @@
+//! The output folder of a build.
+
+use std::path::{Path, PathBuf};
+
+use suture_protocol::{FileHash, Manifest};
+
+use crate::build::CompileTimes;
+use crate::error::FactoryError;
+use crate::files::{self, sha256_hex};
+
+/// What was built.
+#[derive(Debug)]
+pub struct BuildOutput {
+    pub manifest: Manifest,
+    /// `livepatch.ko`, `manifest.json` and `source.tar.gz`, in the output folder.
+    pub module: PathBuf,
+    pub manifest_file: PathBuf,
+    pub source: PathBuf,
+    /// Sum over all units.
+    pub compiles: CompileTimes,
+}
+
+pub(crate) fn file_hash(bytes: &[u8]) -> FileHash {
+    FileHash {
+        sha256: sha256_hex(bytes),
+        length: bytes.len() as u64,
+    }
+}
+
+/// Makes the output folder in one step.
+pub(crate) fn write_output(
+    output: &Path,
+    module: &[u8],
+    manifest: &Manifest,
+    source: &[u8],
+) -> Result<BuildOutput, FactoryError> {
+    let scratch = output.with_extension("writing");
+    files::remove_dir(&scratch)?;
+    let json = serde_json::to_vec_pretty(manifest)
+        .map_err(|error| FactoryError::UnsoundModule(error.to_string()))?;
+    files::write(&scratch.join("livepatch.ko"), module)?;
+    files::write(&scratch.join("manifest.json"), &json)?;
+    files::write(&scratch.join("source.tar.gz"), source)?;
+    std::fs::rename(&scratch, output).map_err(FactoryError::file("make", output))?;
+    Ok(BuildOutput {
+        manifest: manifest.clone(),
+        module: output.join("livepatch.ko"),
+        manifest_file: output.join("manifest.json"),
+        source: output.join("source.tar.gz"),
+        compiles: CompileTimes::default(),
+    })
+}

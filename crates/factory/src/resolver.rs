@@ -1,0 +1,147 @@
+//! Where the symbols that patched code refers to live in the running kernel.
+
+use std::collections::HashSet;
+
+use suture_differ::object::Object;
+use suture_differ::{ReferencedSymbol, SymbolHome, SymbolResolver, Unresolved};
+use suture_kernel::ObjectName;
+use suture_kernel::kallsyms::Kallsyms;
+use suture_kernel::symvers::Symvers;
+
+use crate::equality::Proof;
+use crate::shipped_object::{Location, ShippedObject};
+
+/// Answers for one unit.
+pub(crate) struct UnitResolver<'a> {
+    pub object: &'a ObjectName,
+    pub plain: &'a Object,
+    pub proof: &'a Proof,
+    pub shipped: &'a ShippedObject<'a>,
+    pub kallsyms: &'a Kallsyms,
+    pub symvers: &'a Symvers,
+    /// Global symbols that the fix adds, in any unit.
+    pub added: &'a HashSet<String>,
+}
+
+impl UnitResolver<'_> {
+    fn livepatch(&self, object: &ObjectName, sympos: u64) -> SymbolHome {
+        SymbolHome::Livepatch {
+            object: object.clone(),
+            sympos,
+        }
+    }
+
+    /// A symbol that the unit itself defines, wherever the proof found it.
+    fn own(&self, name: &str) -> Option<u64> {
+        let location = self.proof.location(self.plain, self.shipped, name)?;
+        self.shipped.sympos(name, location)
+    }
+
+    /// A global symbol of another unit.
+    fn global(&self, name: &str) -> Result<SymbolHome, String> {
+        if self.added.contains(name) {
+            return Ok(SymbolHome::Patch);
+        }
+        if !self.object.is_vmlinux()
+            && let [only] = self.shipped.locations(name).as_slice()
+        {
+            let sympos = self.shipped.sympos(name, *only);
+            return sympos
+                .map(|sympos| self.livepatch(self.object, sympos))
+                .ok_or_else(|| format!("{} drops it after its start", self.object));
+        }
+        match self.symvers.exporter(name) {
+            // Importing a namespace is a promise to its owner; a livepatch relocation needs none.
+            Some(export) if export.module.is_vmlinux() && export.namespace.is_none() => {
+                Ok(SymbolHome::Exported)
+            }
+            // A module exports a name only if no other symbol of it could be meant.
+            Some(export) if !export.module.is_vmlinux() => Ok(self.livepatch(&export.module, 0)),
+            _ => self.vmlinux_global(name),
+        }
+    }
+
+    fn vmlinux_global(&self, name: &str) -> Result<SymbolHome, String> {
+        let vmlinux = ObjectName::vmlinux();
+        let globals: Vec<u64> = self
+            .kallsyms
+            .named(name)
+            .filter(|symbol| symbol.kind.is_ascii_uppercase())
+            .map(|symbol| symbol.address)
+            .collect();
+        let address = match globals.as_slice() {
+            [only] => *only,
+            [] => return Err("no object of this kernel has a global symbol of that name".into()),
+            _ => return Err("several global symbols of the image have that name".into()),
+        };
+        let sympos = self.kallsyms.sympos(name, address);
+        let sympos = sympos.ok_or("its place among symbols of that name is not certain")?;
+        Ok(self.livepatch(&vmlinux, sympos))
+    }
+}
+
+impl SymbolResolver for UnitResolver<'_> {
+    fn resolve(&self, symbol: &ReferencedSymbol<'_>) -> Result<SymbolHome, Unresolved> {
+        let unresolved = |reason: String| Unresolved {
+            name: symbol.name.to_owned(),
+            reason,
+        };
+        let defined_here = self
+            .plain
+            .symbols
+            .iter()
+            .any(|own| own.name == symbol.name && own.section().is_some() && !own.is_weak());
+        let exported = self.object.is_vmlinux()
+            && !symbol.local
+            && self
+                .symvers
+                .exporter(symbol.name)
+                .is_some_and(|export| export.module.is_vmlinux() && export.namespace.is_none());
+        if exported {
+            Ok(SymbolHome::Exported)
+        } else if defined_here {
+            let sympos = self.own(symbol.name).ok_or_else(|| {
+                unresolved("its place in the shipped kernel could not be proven".to_owned())
+            })?;
+            Ok(self.livepatch(self.object, sympos))
+        } else if symbol.local {
+            Err(unresolved(
+                "the plain compile of the unit has no such symbol".to_owned(),
+            ))
+        } else {
+            self.global(symbol.name).map_err(unresolved)
+        }
+    }
+
+    fn function_position(&self, name: &str) -> Result<u64, Unresolved> {
+        let unresolved = |reason: String| Unresolved {
+            name: name.to_owned(),
+            reason,
+        };
+        let proven = self.proof.function(name).map_err(unresolved)?;
+        self.position(name, proven.location).ok_or_else(|| {
+            unresolved("its place among functions of that name is not certain".into())
+        })
+    }
+}
+
+impl UnitResolver<'_> {
+    fn position(&self, name: &str, location: Location) -> Option<u64> {
+        self.shipped.sympos(name, location)
+    }
+}
+
+/// Global symbols that a patched unit defines and its original does not.
+pub(crate) fn added_globals(original: &Object, patched: &Object) -> HashSet<String> {
+    let globals = |object: &Object| -> HashSet<String> {
+        let defined = object
+            .symbols
+            .iter()
+            .filter(|s| !s.is_local() && s.section().is_some());
+        defined.map(|symbol| symbol.name.clone()).collect()
+    };
+    globals(patched)
+        .difference(&globals(original))
+        .cloned()
+        .collect()
+}

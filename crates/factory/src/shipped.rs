@@ -1,0 +1,244 @@
+//! What the distribution shipped for one kernel release: its packages, unpacked and read.
+
+use std::path::{Path, PathBuf};
+
+use suture_kernel::kallsyms::Kallsyms;
+use suture_kernel::symvers::Symvers;
+use suture_kernel::vmlinux::Vmlinux;
+use suture_kernel::{Architecture, KernelBuild, KernelRelease};
+
+use crate::archive::{Archive, Package};
+use crate::error::FactoryError;
+use crate::files::{self, Lock};
+
+/// The folders and packages of one kernel release in the cache.
+#[derive(Debug, Clone)]
+pub struct ShippedKernel {
+    pub release: KernelRelease,
+    pub architecture: Architecture,
+    /// Version of the packages, and so of the source that the kernel was built from.
+    pub version: String,
+    pub source: Package,
+    folder: PathBuf,
+}
+
+impl ShippedKernel {
+    /// Finds the release in the archive and unpacks its image and headers, once.
+    pub fn fetch(
+        cache: &Path,
+        archive: &Archive,
+        release: &KernelRelease,
+    ) -> Result<Self, FactoryError> {
+        let architecture = Architecture::Amd64;
+        let folder = cache
+            .join("kernels")
+            .join(format!("{release}_{architecture}"));
+        let _lock = Lock::wait(&folder.with_extension("lock"))?;
+        let kept = folder.join("version");
+        let version = if kept.exists() {
+            files::read_text(&kept)?.trim().to_owned()
+        } else {
+            archive.newest(&format!("linux-image-{release}"))?.version
+        };
+        let image = Package {
+            name: format!("linux-image-{release}"),
+            version: version.clone(),
+        };
+        archive.unpack(&image, &folder.join("image"))?;
+        let headers = Package {
+            name: format!("linux-headers-{release}"),
+            version: version.clone(),
+        };
+        archive.unpack(&headers, &folder.join("headers"))?;
+        files::write(&kept, version.as_bytes())?;
+        let source = Package {
+            name: source_package(release)?,
+            version: version.clone(),
+        };
+        Ok(Self {
+            release: release.clone(),
+            architecture,
+            version,
+            source,
+            folder,
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The compressed image, as a boot loader takes it.
+    pub fn vmlinuz(&self) -> PathBuf {
+        self.folder
+            .join(format!("image/boot/vmlinuz-{}", self.release))
+    }
+
+    /// The folder `lib/modules/RELEASE` of the image package.
+    pub fn modules(&self) -> PathBuf {
+        self.folder
+            .join(format!("image/lib/modules/{}", self.release))
+    }
+
+    fn headers(&self) -> PathBuf {
+        self.folder
+            .join(format!("headers/usr/src/linux-headers-{}", self.release))
+    }
+
+    /// The configuration that the kernel was built with. The one in `/boot` lacks four lines.
+    pub fn configuration(&self) -> Result<String, FactoryError> {
+        files::read_text(&self.headers().join(".config"))
+    }
+
+    /// `Module.symvers` as text.
+    pub fn symvers_text(&self) -> Result<String, FactoryError> {
+        files::read_text(&self.headers().join("Module.symvers"))
+    }
+
+    /// The exported symbols and their versions.
+    pub fn symvers(&self) -> Result<Symvers, FactoryError> {
+        Symvers::parse(&self.symvers_text()?).map_err(|error| self.unreadable(error))
+    }
+
+    /// The uncompressed image, kept beside the packages once made.
+    pub fn vmlinux(&self) -> Result<Vec<u8>, FactoryError> {
+        let path = self.folder.join("vmlinux");
+        if path.exists() {
+            return files::read(&path);
+        }
+        let compressed = files::read(&self.vmlinuz())?;
+        let bytes =
+            suture_kernel::image::vmlinux(&compressed).map_err(|error| self.unreadable(error))?;
+        files::write(&path, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// The build that the image is, after a check that it is the release it is packed as.
+    pub fn build(&self, vmlinux: &Vmlinux<'_>) -> Result<KernelBuild, FactoryError> {
+        let build = vmlinux
+            .kernel_build(self.architecture)
+            .map_err(|error| self.unreadable(error))?;
+        if build.release != self.release {
+            return Err(self.unreadable(format!("its image says it is {}", build.release)));
+        }
+        Ok(build)
+    }
+
+    /// The symbols of the image.
+    pub fn kallsyms(&self, vmlinux: &Vmlinux<'_>) -> Result<Kallsyms, FactoryError> {
+        Kallsyms::recover(vmlinux).map_err(|error| self.unreadable(error))
+    }
+
+    /// A shipped module by the name it has in memory, decompressed.
+    pub fn module(&self, name: &str) -> Result<Vec<u8>, FactoryError> {
+        let found = find_module(&self.modules().join("kernel"), name)?;
+        let path = found.ok_or_else(|| FactoryError::PackageIncomplete {
+            release: self.release.clone(),
+            what: format!("module {name}"),
+        })?;
+        let bytes = files::read(&path)?;
+        let plain = suture_kernel::image::decompress_module(&bytes)
+            .map_err(|error| self.unreadable(error))?;
+        Ok(plain.into_owned())
+    }
+
+    fn unreadable(&self, why: impl std::fmt::Display) -> FactoryError {
+        FactoryError::ShippedKernel {
+            release: self.release.clone(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// `linux-source-6.1` for `6.1.0-53-amd64`, `linux-source-6.12` for `6.12.117+deb13-amd64`.
+fn source_package(release: &KernelRelease) -> Result<String, FactoryError> {
+    let mut numbers = release.as_str().split('.');
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if minor.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(format!("linux-source-{major}.{minor}"))
+        }
+        _ => Err(FactoryError::UnservedRelease {
+            release: release.clone(),
+            why: "its name does not begin with MAJOR.MINOR",
+        }),
+    }
+}
+
+/// Looks for `NAME.ko`, also compressed, with `-` and `_` alike.
+fn find_module(folder: &Path, name: &str) -> Result<Option<PathBuf>, FactoryError> {
+    let fail = || FactoryError::file("list", folder);
+    for entry in std::fs::read_dir(folder).map_err(fail())? {
+        let path = entry.map_err(fail())?.path();
+        if path.is_dir() {
+            if let Some(found) = find_module(&path, name)? {
+                return Ok(Some(found));
+            }
+        } else if module_name(&path).is_some_and(|found| found == name) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn module_name(path: &Path) -> Option<String> {
+    let file = path.file_name()?.to_str()?;
+    let (stem, extension) = file.split_once('.')?;
+    (extension == "ko" || extension.starts_with("ko.")).then(|| stem.replace('-', "_"))
+}
+
+/// The stock kernels that the archive offers for a source package's series, with the version
+/// of each, newest first: `("6.1.0-53-amd64", "6.1.187-1")`.
+pub fn stock_releases(
+    archive: &Archive,
+    series: &str,
+) -> Result<Vec<(KernelRelease, String)>, FactoryError> {
+    let pattern = format!(
+        "^linux-image-{}\\.[0-9]+(-[0-9]+)?[^-]*-amd64$",
+        series.replace('.', "\\.")
+    );
+    let mut found = Vec::new();
+    for name in archive.names(&pattern)? {
+        let release = name
+            .trim_start_matches("linux-image-")
+            .parse::<KernelRelease>();
+        let version = archive.versions(&name)?.into_iter().next();
+        if let (Ok(release), Some(version)) = (release, version) {
+            found.push((release, version));
+        }
+    }
+    let mut failure = None;
+    found.sort_by(|(_, left), (_, right)| {
+        crate::archive::compare_versions(right, left).unwrap_or_else(|error| {
+            failure = Some(error);
+            std::cmp::Ordering::Equal
+        })
+    });
+    failure.map_or(Ok(found), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_package_follows_the_release() {
+        let package = |release: &str| source_package(&release.parse().unwrap());
+        assert_eq!(package("6.1.0-53-amd64").unwrap(), "linux-source-6.1");
+        assert_eq!(
+            package("6.12.117+deb13-amd64").unwrap(),
+            "linux-source-6.12"
+        );
+        assert!(package("6").is_err());
+    }
+
+    #[test]
+    fn modules_are_named_as_in_memory() {
+        let name = |path: &str| module_name(Path::new(path));
+        assert_eq!(
+            name("kernel/sound/core/seq/snd-seq.ko").as_deref(),
+            Some("snd_seq")
+        );
+        assert_eq!(name("kernel/fs/ext4/ext4.ko.xz").as_deref(), Some("ext4"));
+        assert_eq!(name("kernel/modules.order"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Source packages as a place to take fixes from.
+
+use std::path::Path;
+use std::process::Command;
+
+use similar::TextDiff;
+
+use crate::archive::{Archive, Package};
+use crate::command::{Log, run};
+use crate::error::FactoryError;
+use crate::files;
+
+/// Writes chosen files of a source package below `folder`, at their paths in the tree. Files
+/// that the package does not have are left out.
+pub fn extract_sources(
+    archive: &Archive,
+    package: &Package,
+    paths: &[String],
+    folder: &Path,
+    log: &Log,
+) -> Result<(), FactoryError> {
+    let deb = archive.fetch(package)?;
+    files::make_dir(folder)?;
+    // Reading ends with the last file found (141: the writer of the pipe was told so); tar
+    // answers 2 for a name that isn't there, which the caller sees by the missing file.
+    let script = "set -o pipefail; \
+        dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | \
+        tar -xJ -C \"$2\" --strip-components=1 --occurrence=1 \"${@:3}\"; \
+        status=$?; test $status = 0 -o $status = 141 -o $status = 2";
+    let members = paths.iter().map(|path| format!("{}/{path}", package.name));
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", script, "extract"])
+        .arg(&deb)
+        .arg(folder)
+        .args(members);
+    run(&mut command, "tar", log)?;
+    Ok(())
+}
+
+/// The unified diff of some files between two source packages. A file that is the same in
+/// both, or that neither has, is an error: then the versions are not those of the fix.
+pub fn source_difference(
+    archive: &Archive,
+    from: &Package,
+    to: &Package,
+    paths: &[String],
+    log: &Log,
+) -> Result<String, FactoryError> {
+    let folder = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
+    let (old, new) = (folder.path().join("a"), folder.path().join("b"));
+    extract_sources(archive, from, paths, &old, log)?;
+    extract_sources(archive, to, paths, &new, log)?;
+    let mut diff = String::new();
+    for path in paths {
+        let before = optional_text(&old.join(path))?;
+        let after = optional_text(&new.join(path))?;
+        if before == after {
+            return Err(FactoryError::BadFix {
+                path: path.into(),
+                why: format!(
+                    "{} has the same in {} and {}",
+                    from.name, from.version, to.version
+                ),
+            });
+        }
+        diff.push_str(&unified(path, before.as_deref(), after.as_deref()));
+    }
+    Ok(diff)
+}
+
+fn optional_text(path: &Path) -> Result<Option<String>, FactoryError> {
+    if path.exists() {
+        files::read_text(path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// As `diff -up a/PATH b/PATH` writes it, without times.
+fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
+    let name = |side: &str, text: Option<&str>| match text {
+        Some(_) => format!("{side}/{path}"),
+        None => "/dev/null".to_owned(),
+    };
+    TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default())
+        .unified_diff()
+        .context_radius(3)
+        .header(&name("a", before), &name("b", after))
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_a_diff_that_patch_takes() {
+        assert_eq!(
+            unified("kernel/x.c", Some("a\nb\n"), Some("a\nc\n")),
+            "--- a/kernel/x.c\n+++ b/kernel/x.c\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+        );
+        assert!(unified("x.c", None, Some("a\n")).starts_with("--- /dev/null\n+++ b/x.c\n"));
+    }
+}

@@ -1,0 +1,304 @@
+//! The kernel tree of one release, prepared once and kept; and working copies of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use suture_kernel::KernelRelease;
+
+use crate::archive::Archive;
+use crate::command::{Log, run};
+use crate::error::FactoryError;
+use crate::files::{self, Lock};
+use crate::shipped::ShippedKernel;
+
+/// A source tree in which single units can be compiled as the distribution did.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    path: PathBuf,
+    folder: PathBuf,
+    compiler: Compiler,
+    release: KernelRelease,
+    log: Log,
+}
+
+/// The compiler by the name that the kernel's configuration records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiler {
+    /// e.g. `gcc-12`.
+    pub program: String,
+    /// First line of `--version`.
+    pub version: String,
+}
+
+impl Tree {
+    /// Unpacks and prepares the tree, or takes it from the cache.
+    ///
+    /// The configuration must come through `make olddefconfig` unchanged: if it does not, a
+    /// tool is missing and structures could be laid out differently.
+    pub fn prepare(
+        shipped: &ShippedKernel,
+        archive: &Archive,
+        log: &Log,
+    ) -> Result<Self, FactoryError> {
+        let configuration = shipped.configuration()?;
+        let compiler = Compiler::of(&configuration, shipped)?;
+        let tree = Self {
+            path: shipped.folder().join("tree"),
+            folder: shipped.folder().to_owned(),
+            compiler,
+            release: shipped.release.clone(),
+            log: log.clone(),
+        };
+        let _lock = tree.lock()?;
+        if !tree.path.exists() {
+            tree.make(shipped, archive, &configuration)?;
+        }
+        Ok(tree)
+    }
+
+    fn make(
+        &self,
+        shipped: &ShippedKernel,
+        archive: &Archive,
+        configuration: &str,
+    ) -> Result<(), FactoryError> {
+        let scratch = self.folder.join("tree.preparing");
+        files::remove_dir(&scratch)?;
+        files::make_dir(&scratch)?;
+        let deb = archive.fetch(&shipped.source)?;
+        let script = "set -o pipefail; dpkg-deb --fsys-tarfile \"$1\" | \
+            tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | \
+            tar -xJ -C \"$2\" --strip-components=1";
+        let mut unpack = Command::new("bash");
+        unpack
+            .args(["-c", script, "unpack"])
+            .arg(&deb)
+            .arg(&scratch);
+        run(&mut unpack, "tar", &self.log)?;
+        files::write(&scratch.join(".config"), configuration.as_bytes())?;
+        files::write(
+            &scratch.join("Module.symvers"),
+            shipped.symvers_text()?.as_bytes(),
+        )?;
+        run(
+            self.make_in(&scratch).arg("olddefconfig"),
+            "make",
+            &self.log,
+        )?;
+        let now = files::read_text(&scratch.join(".config"))?;
+        if let Some(difference) = first_difference(configuration, &now) {
+            let release = shipped.release.clone();
+            return Err(FactoryError::ConfigurationChanged {
+                release,
+                difference,
+            });
+        }
+        let mut prepare = self.make_in(&scratch);
+        prepare
+            .arg(format!("-j{}", jobs()))
+            .args(["prepare", "modules_prepare"]);
+        run(&mut prepare, "make", &self.log)?;
+        fs::rename(&scratch, &self.path).map_err(FactoryError::file("make", &self.path))
+    }
+
+    /// `make` in a tree with everything that names the compiler and the release.
+    fn make_in(&self, tree: &Path) -> Command {
+        let mut make = Command::new("make");
+        make.arg("-C")
+            .arg(tree)
+            .arg(format!("CC={}", self.compiler.program));
+        make.arg(format!("HOSTCC={}", self.compiler.host_program()));
+        make.arg(format!("KERNELRELEASE={}", self.release));
+        make.args(["KBUILD_BUILD_USER=suture", "KBUILD_BUILD_HOST=suture"]);
+        make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
+        make
+    }
+
+    /// `make` in the prepared tree.
+    pub(crate) fn make_command(&self) -> Command {
+        self.make_in(&self.path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn release(&self) -> &KernelRelease {
+        &self.release
+    }
+
+    pub fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    /// Where what was compiled from the unpatched tree is kept.
+    pub(crate) fn units(&self) -> PathBuf {
+        self.folder.join("units")
+    }
+
+    /// Keeps two processes from changing the tree at once.
+    pub(crate) fn lock(&self) -> Result<Lock, FactoryError> {
+        Lock::wait(&self.folder.join("tree.lock"))
+    }
+
+    /// A working copy for one build, of hard links, in which patched files take the place of
+    /// the original ones. A copy is used again once its build has ended.
+    pub(crate) fn working_copy(&self) -> Result<WorkingCopy, FactoryError> {
+        for number in 0.. {
+            let path = self.folder.join(format!("copy-{number}"));
+            if let Some(lock) = Lock::try_now(&path.with_extension("lock"))? {
+                return WorkingCopy::take(self, path, lock);
+            }
+        }
+        unreachable!("an endless range ends")
+    }
+}
+
+/// A working copy, locked for this build.
+pub(crate) struct WorkingCopy {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl WorkingCopy {
+    fn take(tree: &Tree, path: PathBuf, lock: Lock) -> Result<Self, FactoryError> {
+        let changed = path.with_extension("changed");
+        if !path.exists() {
+            let scratch = path.with_extension("copying");
+            files::remove_dir(&scratch)?;
+            let mut copy = Command::new("cp");
+            run(
+                copy.arg("-al").arg(tree.path()).arg(&scratch),
+                "coreutils",
+                &tree.log,
+            )?;
+            fs::rename(&scratch, &path).map_err(FactoryError::file("make", &path))?;
+        } else if changed.exists() {
+            for name in files::read_text(&changed)?.lines() {
+                restore(&tree.path.join(name), &path.join(name))?;
+            }
+            fs::remove_file(&changed).map_err(FactoryError::file("remove", &changed))?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts patched files in place. The list of them is written first, so that whoever takes
+    /// the copy next can undo it, even after a crash.
+    pub fn replace(&self, replaced: &[(String, String)]) -> Result<(), FactoryError> {
+        let names: String = replaced
+            .iter()
+            .map(|(name, _)| format!("{name}\n"))
+            .collect();
+        files::write(&self.path.with_extension("changed"), names.as_bytes())?;
+        for (name, content) in replaced {
+            // Written beside and renamed: the tree's own file is another name of the old inode.
+            files::write(&self.path.join(name), content.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `copy` a link to `original` again; a file that the original tree lacks goes.
+fn restore(original: &Path, copy: &Path) -> Result<(), FactoryError> {
+    if copy.exists() {
+        fs::remove_file(copy).map_err(FactoryError::file("remove", copy))?;
+    }
+    if original.exists() {
+        fs::hard_link(original, copy).map_err(FactoryError::file("link", copy))?;
+    }
+    Ok(())
+}
+
+impl Compiler {
+    /// The compiler that the configuration names, if this machine has that very version.
+    fn of(configuration: &str, shipped: &ShippedKernel) -> Result<Self, FactoryError> {
+        let release = &shipped.release;
+        let recorded = configuration
+            .lines()
+            .find_map(|line| line.strip_prefix("CONFIG_CC_VERSION_TEXT="))
+            .map(|value| value.trim_matches('"'))
+            .ok_or_else(|| FactoryError::PackageIncomplete {
+                release: release.clone(),
+                what: "CONFIG_CC_VERSION_TEXT in its configuration".to_owned(),
+            })?;
+        let program = recorded
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let output = run(
+            Command::new(&program).arg("--version"),
+            "gcc-12",
+            &Log::none(),
+        )?;
+        let version = String::from_utf8_lossy(&output)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        if version != recorded {
+            return Err(FactoryError::WrongCompiler {
+                release: release.clone(),
+                program,
+                wanted: recorded.to_owned(),
+                found: version,
+            });
+        }
+        Ok(Self { program, version })
+    }
+
+    /// The compiler for programs that run during the build.
+    fn host_program(&self) -> &str {
+        self.program
+            .rsplit_once("gnu-")
+            .map_or(self.program.as_str(), |(_, name)| name)
+    }
+}
+
+/// How many processes to run at once.
+pub(crate) fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The first line that one text has and the other lacks, with a sign for which.
+fn first_difference(before: &str, after: &str) -> Option<String> {
+    use std::collections::HashSet;
+    let settings = |text: &str| -> HashSet<String> {
+        let kept = |line: &&str| line.starts_with("CONFIG_") || line.ends_with("is not set");
+        text.lines().filter(kept).map(str::to_owned).collect()
+    };
+    let (before, after) = (settings(before), settings(after));
+    let mut lines: Vec<String> = before
+        .difference(&after)
+        .map(|line| format!("-{line}"))
+        .collect();
+    lines.extend(after.difference(&before).map(|line| format!("+{line}")));
+    lines.sort();
+    lines.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_setting_is_named() {
+        let before = "# header\nCONFIG_A=y\n# CONFIG_B is not set\n";
+        assert_eq!(
+            first_difference(
+                before,
+                "# other header\nCONFIG_A=y\n# CONFIG_B is not set\n"
+            ),
+            None
+        );
+        assert_eq!(
+            first_difference(before, "CONFIG_A=y\n").as_deref(),
+            Some("-# CONFIG_B is not set")
+        );
+    }
+}
