@@ -1,1 +1,19 @@
-fn main() {}
+//! The vendor's command line.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use suture::cli::Cli;
+
+fn main() -> ExitCode {
+    match suture::cli::run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  caused by: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,35 @@
+# Two targets do everything: `make demo` and `make test`. Each installs what it needs.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test bench lint unit system setup programs
+
+# The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
+CARGO := scripts/cargo
+
+## Show the main job: a real hole in a running stock kernel is closed without a reboot.
+demo: programs
+	@target/x86_64-unknown-linux-gnu/debug/suture demo --folder demo
+
+## Run all tests, those that boot real kernels included.
+test: lint unit system
+
+lint: setup
+	@scripts/step "formatting" $(CARGO) fmt --all --check
+	@scripts/step "lints" $(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit: programs
+	@scripts/step "unit tests" $(CARGO) test --workspace --exclude suture
+
+system: programs
+	@scripts/step "whole-system tests" $(CARGO) test -p suture
+
+## Print how long a live patch takes against the compiles that it needs, measured in one run.
+bench: programs
+	@target/x86_64-unknown-linux-gnu/debug/suture-bench
+
+programs: setup
+	@scripts/step "compiling Suture" $(CARGO) build --workspace --bins
+
+setup:
+	@scripts/setup

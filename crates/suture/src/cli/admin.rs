@@ -1,0 +1,155 @@
+//! `suture admin`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use suture_store::{
+    Account, Actor, EmailAddress, NewAccount, OperatorName, Plan, Store, TokenLabel,
+};
+use suture_store_sqlite::SqliteStore;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Database file.
+    #[arg(long, default_value = "suture.db", global = true)]
+    database: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Accounts.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Tokens, by which machines are enrolled.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List an account's machines.
+    Machines { email: String },
+    /// Show the latest changes, newest first.
+    Audit {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        last: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account.
+    Create {
+        email: String,
+        #[arg(long, default_value = "free")]
+        plan: String,
+    },
+    /// Change an account's plan.
+    SetPlan { email: String, plan: String },
+    /// List all accounts.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it; it can't be shown again.
+    Create {
+        email: String,
+        /// What it is for.
+        #[arg(long, default_value = "command line")]
+        label: String,
+    },
+    /// List an account's tokens.
+    List { email: String },
+    /// Revoke a token by its id. Machines that are enrolled stay so.
+    Revoke { id: String },
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let store = SqliteStore::open(&args.database).await?;
+    let now = crate::clock::now();
+    let by = operator()?;
+    match args.command {
+        Command::Account(AccountCommand::Create { email, plan }) => {
+            let new = NewAccount {
+                email: email.parse()?,
+                plan: parse_plan(&plan)?,
+            };
+            let account = store.create_account(&new, &by, now).await?;
+            println!("{}\t{}", account.email, account.plan.as_str());
+        }
+        Command::Account(AccountCommand::SetPlan { email, plan }) => {
+            let account = find(&store, &email).await?;
+            let account = store
+                .set_plan(account.id, parse_plan(&plan)?, &by, now)
+                .await?;
+            println!("{}\t{}", account.email, account.plan.as_str());
+        }
+        Command::Account(AccountCommand::List) => {
+            for account in store.accounts().await? {
+                println!(
+                    "{}\t{}\t{}",
+                    account.email,
+                    account.plan.as_str(),
+                    account.created
+                );
+            }
+        }
+        Command::Token(TokenCommand::Create { email, label }) => {
+            let account = find(&store, &email).await?;
+            let label: TokenLabel = label.parse()?;
+            let issued = store.create_token(account.id, &label, &by, now).await?;
+            println!("{}", issued.secret.expose());
+        }
+        Command::Token(TokenCommand::List { email }) => {
+            for token in store.tokens(find(&store, &email).await?.id).await? {
+                let state = token
+                    .revoked
+                    .map_or("valid".to_owned(), |at| format!("revoked {at}"));
+                println!("{}\t{}\t{}\t{state}", token.id, token.label, token.created);
+            }
+        }
+        Command::Token(TokenCommand::Revoke { id }) => {
+            let token = store.revoke_token(id.parse()?, &by, now).await?;
+            println!("revoked {}", token.id);
+        }
+        Command::Machines { email } => {
+            for machine in store.machines(find(&store, &email).await?.id).await? {
+                let seen = machine
+                    .last_check_in
+                    .map_or("never".to_owned(), |last| last.at.to_string());
+                println!(
+                    "{}\t{}\t{}\t{seen}",
+                    machine.id, machine.hostname, machine.kernel.release
+                );
+            }
+        }
+        Command::Audit { last } => {
+            for entry in store.audit_log(None, last).await? {
+                println!("{entry:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn find(store: &SqliteStore, email: &str) -> anyhow::Result<Account> {
+    let email: EmailAddress = email.parse()?;
+    Ok(store.account_by_email(&email).await?)
+}
+
+fn parse_plan(text: &str) -> anyhow::Result<Plan> {
+    Plan::ALL
+        .into_iter()
+        .find(|plan| plan.as_str() == text)
+        .with_context(|| format!("`{text}` is no plan; expected `free` or `subscription`"))
+}
+
+/// Who is at the keyboard, for the audit log.
+fn operator() -> anyhow::Result<Actor> {
+    let name = ["SUDO_USER", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let name: OperatorName = name.unwrap_or_else(|| "root".to_owned()).parse()?;
+    Ok(Actor::Operator(name))
+}

@@ -1,0 +1,140 @@
+//! `suture build`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use suture_advisory::{CveId, InvalidName, PatchVersion, Record, Severity, SeverityClaim};
+use suture_factory::{BuildOutput, BuildRequest};
+use suture_kernel::KernelRelease;
+use suture_kernel::signature::{SigningKey, certificate_from_pem};
+
+use crate::progress::Steps;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kernel release to patch, as `uname -r` prints it.
+    #[arg(long, value_name = "RELEASE")]
+    kernel: KernelRelease,
+    /// Version of the live patch, `N.M`.
+    #[arg(long, value_name = "N.M")]
+    patch_version: PatchVersion,
+    /// Diff against the kernel's source; several apply in the given order.
+    #[arg(long = "fix", required = true, value_name = "FILE")]
+    fixes: Vec<PathBuf>,
+    /// CVE record (JSON 5) of a hole that the fixes close.
+    #[arg(long = "advisory", required = true, value_name = "FILE")]
+    advisories: Vec<PathBuf>,
+    /// Your own rating of a hole, e.g. `CVE-2026-90327=high`; it decides in place of the claims
+    /// of the hole's record.
+    #[arg(long = "severity", requires = "rated_by", value_name = "CVE=SEVERITY", value_parser = parse_rating)]
+    severities: Vec<(CveId, Severity)>,
+    /// Who makes these ratings.
+    #[arg(long, requires = "severities", value_name = "NAME")]
+    rated_by: Option<String>,
+    /// Unit to compile besides the edited ones, for a fix in a header.
+    #[arg(long = "unit", value_name = "FILE")]
+    units: Vec<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Folder to make for the module, its manifest and its source archive.
+    #[arg(long, short)]
+    output: PathBuf,
+    #[command(flatten)]
+    cache: super::CacheArgs,
+}
+
+/// The key that signs a module.
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// Private key (PEM) that signs the module.
+    #[arg(long, requires = "module_certificate", value_name = "FILE")]
+    module_key: Option<PathBuf>,
+    /// Certificate (PEM) of that key.
+    #[arg(long, requires = "module_key", value_name = "FILE")]
+    module_certificate: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    fn read(&self) -> anyhow::Result<Option<(SigningKey, Vec<u8>)>> {
+        let (Some(key), Some(certificate)) = (&self.module_key, &self.module_certificate) else {
+            return Ok(None);
+        };
+        let pair = SigningKey::from_pem(&super::read_input_text(key)?)
+            .with_context(|| format!("`{}` is no usable key", key.display()))?;
+        let certificate = certificate_from_pem(&super::read_input_text(certificate)?)
+            .with_context(|| format!("`{}` is no certificate", certificate.display()))?;
+        Ok(Some((pair, certificate)))
+    }
+}
+
+fn parse_rating(text: &str) -> Result<(CveId, Severity), String> {
+    let (cve, severity) = text.split_once('=').ok_or("expected CVE=SEVERITY")?;
+    let severity = serde_json::Value::String(severity.to_lowercase());
+    let severity = serde_json::from_value(severity)
+        .map_err(|_| "expected none, low, medium, high or critical".to_owned())?;
+    Ok((
+        cve.parse()
+            .map_err(|error: InvalidName| error.to_string())?,
+        severity,
+    ))
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let author = args.rated_by.unwrap_or_default();
+    let ratings = args.severities.into_iter();
+    let ratings = ratings.map(|(cve, severity)| (cve, SeverityClaim::rated(&author, severity)));
+    let advisories = args
+        .advisories
+        .iter()
+        .map(|path| read_record(path))
+        .collect::<Result<_, _>>()?;
+    let request = BuildRequest {
+        release: args.kernel,
+        version: args.patch_version,
+        fixes: args.fixes,
+        advisories,
+        ratings: ratings.collect(),
+        units: args.units,
+        output: args.output,
+        cache: args.cache.folder(),
+        key: args.key.read()?,
+        created: crate::clock::now(),
+    };
+    let output = suture_factory::build(&request, &Steps::new())?;
+    describe(&output);
+    Ok(())
+}
+
+fn read_record(path: &Path) -> anyhow::Result<(Record, String)> {
+    let text = super::read_input_text(path)?;
+    let record = Record::parse(text.as_bytes())
+        .with_context(|| format!("`{}` is no usable CVE record", path.display()))?;
+    Ok((record, text))
+}
+
+pub(super) fn describe(output: &BuildOutput) {
+    let manifest = &output.manifest;
+    println!("live patch {} for {}", manifest.version, manifest.kernel);
+    for fix in &manifest.fixes {
+        let claim = &fix.decisive;
+        let score = claim
+            .score
+            .map_or(String::new(), |score| format!(" {score:.1}"));
+        println!(
+            "  closes {} ({}{score} by {}): {}",
+            fix.cve, claim.severity, claim.author, fix.title
+        );
+    }
+    for object in &manifest.objects {
+        for function in &object.functions {
+            let sizes = format!("{} → {} bytes", function.old_size, function.new_size);
+            println!(
+                "  swaps {} of {} ({sizes}, {})",
+                function.name, object.name, function.unit
+            );
+        }
+    }
+    println!("  module   {}", output.module.display());
+    println!("  manifest {}", output.manifest_file.display());
+    println!("  source   {}", output.source.display());
+}

@@ -1,0 +1,79 @@
+//! `suture publish`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use suture_protocol::{Manifest, TargetKind, TargetName};
+use suture_repository::{Content, NewTarget};
+
+use super::repository::PublisherArgs;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Output folders of `suture build`.
+    #[arg(required = true, value_name = "FOLDER")]
+    builds: Vec<PathBuf>,
+    #[command(flatten)]
+    publisher: PublisherArgs,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut targets = Vec::new();
+    for folder in &args.builds {
+        targets.extend(targets_of(folder)?);
+    }
+    let published = args
+        .publisher
+        .publisher()
+        .publish(targets, crate::clock::now())
+        .await?;
+    for target in &published.added {
+        println!("published {} ({} bytes)", target.name, target.length);
+    }
+    for target in &published.unchanged {
+        println!("unchanged {}", target.name);
+    }
+    Ok(())
+}
+
+/// The three targets of one build, once they are seen to belong together.
+fn targets_of(folder: &Path) -> anyhow::Result<Vec<NewTarget>> {
+    let manifest_path = folder.join("manifest.json");
+    let bytes = super::read_input(&manifest_path)?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .with_context(|| format!("`{}` is no manifest", manifest_path.display()))?;
+    anyhow::ensure!(
+        manifest.schema == Manifest::SCHEMA,
+        "`{}` has the format {}, not {}",
+        manifest_path.display(),
+        manifest.schema,
+        Manifest::SCHEMA
+    );
+    let module = belongs(&folder.join("livepatch.ko"), &manifest.module.file.sha256)?;
+    let source = belongs(&folder.join("source.tar.gz"), &manifest.source.sha256)?;
+    let fixes: Vec<_> = manifest.fixes.iter().map(|fix| fix.cve.clone()).collect();
+    let target = |kind, content| NewTarget {
+        name: TargetName {
+            kernel: manifest.kernel.clone(),
+            version: manifest.version,
+            kind,
+        },
+        content,
+        fixes: fixes.clone(),
+    };
+    Ok(vec![
+        target(TargetKind::Module, Content::Bytes(module)),
+        target(TargetKind::Manifest, Content::Bytes(bytes)),
+        target(TargetKind::Source, Content::Bytes(source)),
+    ])
+}
+
+fn belongs(path: &Path, sha256: &str) -> anyhow::Result<Vec<u8>> {
+    let bytes = super::read_input(path)?;
+    anyhow::ensure!(
+        suture_factory::sha256_hex(&bytes) == sha256,
+        "`{}` is not the file that its manifest describes; build it again",
+        path.display()
+    );
+    Ok(bytes)
+}

@@ -1,0 +1,110 @@
+//! `suture repository`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+use suture_repository::{Expiries, InitOptions, Publisher, init};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a repository and its keys.
+    Init(InitArgs),
+    /// Sign the metadata again before it expires; run it daily where the keys are.
+    Refresh(PublisherArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Folder of the repository, to be served as it is.
+    #[arg(long)]
+    repository: PathBuf,
+    /// Folder for the keys of targets, snapshot and timestamp; they stay with the publisher.
+    #[arg(long)]
+    keys: PathBuf,
+    /// Folder for the root keys; move it to media off line.
+    #[arg(long)]
+    root_keys: PathBuf,
+    /// Number of root keys.
+    #[arg(long, default_value_t = 1)]
+    root_key_count: u64,
+    /// How many root keys must sign a new root.
+    #[arg(long, default_value_t = 1)]
+    root_threshold: u64,
+    /// Where to write the root metadata that machines are to trust.
+    #[arg(long, value_name = "FILE")]
+    root_output: PathBuf,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+}
+
+/// Where a publisher works.
+#[derive(Debug, clap::Args)]
+pub struct PublisherArgs {
+    /// Folder of the repository.
+    #[arg(long)]
+    pub repository: PathBuf,
+    /// Folder with the keys of targets, snapshot and timestamp.
+    #[arg(long)]
+    pub keys: PathBuf,
+    #[command(flatten)]
+    pub expiry: ExpiryArgs,
+}
+
+/// How long signed metadata holds.
+#[derive(Debug, clap::Args)]
+pub struct ExpiryArgs {
+    /// Seconds until the timestamp expires: how long a machine may be kept from news unnoticed.
+    #[arg(long, value_name = "SECONDS")]
+    timestamp_expires_secs: Option<i64>,
+}
+
+impl ExpiryArgs {
+    pub fn expiries(&self) -> Expiries {
+        let mut expiries = Expiries::default();
+        if let Some(seconds) = self.timestamp_expires_secs {
+            expiries.timestamp = SignedDuration::from_secs(seconds);
+        }
+        expiries
+    }
+}
+
+impl PublisherArgs {
+    pub fn publisher(&self) -> Publisher {
+        let mut publisher = Publisher::new(&self.repository, &self.keys);
+        publisher.expiries = self.expiry.expiries();
+        publisher
+    }
+}
+
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => run_init(args).await,
+        Command::Refresh(args) => {
+            let versions = args.publisher().refresh(crate::clock::now()).await?;
+            println!("signed again: {versions:?}");
+            Ok(())
+        }
+    }
+}
+
+async fn run_init(args: InitArgs) -> anyhow::Result<()> {
+    let mut options = InitOptions::new(&args.repository, &args.keys, &args.root_keys);
+    options.root_key_count = args.root_key_count;
+    options.root_threshold = args.root_threshold;
+    options.expiries = args.expiry.expiries();
+    let root = init(&options, crate::clock::now()).await?;
+    std::fs::write(&args.root_output, root)
+        .with_context(|| format!("cannot write `{}`", args.root_output.display()))?;
+    println!("repository      {}", args.repository.display());
+    println!("keys            {}", args.keys.display());
+    println!(
+        "root keys       {} (move them off line)",
+        args.root_keys.display()
+    );
+    println!(
+        "trusted root    {} (machines need it as /etc/livepatch/root.json)",
+        args.root_output.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `suture serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use suture_server::{ServerConfig, Tls};
+use suture_store::SystemClock;
+use suture_store_sqlite::SqliteStore;
+use tokio::sync::oneshot;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Database file, made if missing.
+    #[arg(long, default_value = "suture.db")]
+    database: PathBuf,
+    /// Folder of the repository.
+    #[arg(long)]
+    repository: PathBuf,
+    /// TLS certificate chain (PEM).
+    #[arg(long, requires = "tls_key", required_unless_present = "plain_http")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Serve without TLS, behind a proxy that adds it.
+    #[arg(long, conflicts_with = "tls_certificate")]
+    plain_http: bool,
+    /// Seconds between two check-ins of a machine.
+    #[arg(long, default_value_t = ServerConfig::DEFAULT_CHECK_IN_INTERVAL_SECS)]
+    check_in_interval_secs: u64,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    start_logging();
+    let tls = match (args.tls_certificate, args.tls_key) {
+        (Some(cert), Some(key)) => Tls::Pem { cert, key },
+        _ => Tls::Plain,
+    };
+    let scheme = if tls == Tls::Plain { "http" } else { "https" };
+    let mut config = ServerConfig::new(args.listen, tls, args.repository);
+    config.check_in_interval_secs = args.check_in_interval_secs;
+    let store = SqliteStore::open(&args.database).await?;
+    let (ready, is_ready) = oneshot::channel();
+    let announce = tokio::spawn(async move {
+        if let Ok(address) = is_ready.await {
+            // Scripts wait for this line.
+            println!("listening on {scheme}://{address}");
+        }
+    });
+    suture_server::serve(
+        config,
+        Arc::new(store),
+        Arc::new(SystemClock),
+        ready,
+        stop_signal()?,
+    )
+    .await?;
+    announce.abort();
+    Ok(())
+}
+
+/// Completes at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Log lines as JSON on standard error; `RUST_LOG` chooses the level.
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

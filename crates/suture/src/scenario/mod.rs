@@ -1,0 +1,13 @@
+//! Whole stories on this machine: a vendor's commands, a server, a virtual machine. The demo
+//! tells one of them; the whole-system tests tell the others.
+
+pub mod demo;
+mod guest;
+mod known_fix;
+mod pick;
+mod vendor;
+
+pub use guest::{Guest, Probe};
+pub use known_fix::{KnownFix, PHONET, SECCOMP};
+pub use pick::{Picked, newest_kernel, pick};
+pub use vendor::{CommandFailed, Server, Vendor};

@@ -1,0 +1,71 @@
+//! Which kernel to show a fix on, from what the package archive offers today.
+
+use std::cmp::Ordering;
+
+use anyhow::Context as _;
+use suture_factory::archive::{Archive, compare_versions};
+use suture_factory::stock_releases;
+use suture_kernel::KernelRelease;
+
+use super::KnownFix;
+
+/// A stock kernel that lacks a fix, and the source version that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picked {
+    pub release: KernelRelease,
+    /// Version of the source that the kernel was built from.
+    pub version: String,
+    pub fixed_version: String,
+}
+
+/// The newest stock kernel without the fix whose source is on offer, and the first source on
+/// offer with it.
+pub fn pick(archive: &Archive, fix: &KnownFix) -> anyhow::Result<Picked> {
+    let sources = archive.versions(fix.package)?;
+    let series = fix.package.trim_start_matches("linux-source-");
+    let releases = stock_releases(archive, series)?;
+    let unfixed = |version: &str| -> anyhow::Result<bool> {
+        Ok(compare_versions(version, fix.fixed_in)? == Ordering::Less)
+    };
+    let mut fixed_version: Option<&String> = None;
+    for version in &sources {
+        let earlier = match fixed_version {
+            Some(known) => compare_versions(version, known)? == Ordering::Less,
+            None => true,
+        };
+        if !unfixed(version)? && earlier {
+            fixed_version = Some(version);
+        }
+    }
+    let fixed_version = fixed_version.with_context(|| {
+        format!(
+            "the package archive offers no {} with the fix for {}",
+            fix.package, fix.cve
+        )
+    })?;
+    for (release, version) in releases {
+        if unfixed(&version)? && sources.contains(&version) {
+            return Ok(Picked {
+                release,
+                version,
+                fixed_version: fixed_version.clone(),
+            });
+        }
+    }
+    anyhow::bail!(
+        "the package archive offers no stock kernel without the fix for {} together with its \
+         source; run `apt-get update`, or add the distribution's main archive to apt's sources",
+        fix.cve
+    )
+}
+
+/// The newest stock kernel of a series whose source is on offer.
+pub fn newest_kernel(archive: &Archive, series: &str) -> anyhow::Result<(KernelRelease, String)> {
+    let sources = archive.versions(&format!("linux-source-{series}"))?;
+    stock_releases(archive, series)?
+        .into_iter()
+        .find(|(_, version)| sources.contains(version))
+        .with_context(|| {
+            format!("the package archive offers no stock kernel {series} with its source")
+        })
+}

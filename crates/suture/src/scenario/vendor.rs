@@ -1,0 +1,252 @@
+//! A vendor at work: keys, builds, the repository and the server, by the real commands.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use rcgen::{CertificateParams, KeyPair, SanType};
+use thiserror::Error;
+
+/// The host's loopback as a guest sees it (QEMU user networking).
+const HOST_FROM_GUEST: &str = "10.0.2.2";
+
+/// A vendor's folder with everything that belongs to it.
+#[derive(Debug)]
+pub struct Vendor {
+    folder: PathBuf,
+    programs: PathBuf,
+    /// Whether each command is printed before it runs.
+    narrate: bool,
+}
+
+/// A command that ended with an error.
+#[derive(Debug, Error)]
+#[error("`suture {arguments}` failed:\n{stderr}")]
+pub struct CommandFailed {
+    pub arguments: String,
+    pub stderr: String,
+}
+
+impl Vendor {
+    /// Works in a new folder; what an earlier run left there goes.
+    pub fn new(folder: &Path, narrate: bool) -> anyhow::Result<Self> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder)
+                .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+        }
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            programs: programs_folder()?,
+            narrate,
+        })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Path of one of our programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// Runs `suture` in the vendor's folder and gives its standard output.
+    pub fn suture(&self, arguments: &[&str]) -> Result<String, CommandFailed> {
+        let shown = arguments.join(" ");
+        if self.narrate {
+            eprintln!("\n$ suture {shown}");
+        }
+        let failed = |stderr: String| CommandFailed {
+            arguments: shown.clone(),
+            stderr,
+        };
+        let mut command = Command::new(self.program("suture"));
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        if self.narrate {
+            command.stderr(Stdio::inherit());
+        }
+        let output = command
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        if self.narrate {
+            eprint!("{stdout}");
+        }
+        Ok(stdout)
+    }
+
+    /// Writes a file into the vendor's folder.
+    pub fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let path = self.path(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make `{}`", parent.display()))?;
+        }
+        std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// The repository and its keys.
+    pub fn set_up_repository(&self) -> anyhow::Result<()> {
+        self.suture(&[
+            "repository",
+            "init",
+            "--repository",
+            "repository",
+            "--keys",
+            "keys",
+            "--root-keys",
+            "root-keys-offline",
+            "--root-output",
+            "root.json",
+        ])?;
+        Ok(())
+    }
+
+    /// Publishes what was built in `folder`.
+    pub fn publish(&self, folder: &str) -> Result<String, CommandFailed> {
+        self.suture(&[
+            "publish",
+            folder,
+            "--repository",
+            "repository",
+            "--keys",
+            "keys",
+        ])
+    }
+
+    /// A new free account and its token.
+    pub fn account(&self, email: &str) -> Result<String, CommandFailed> {
+        self.suture(&["admin", "account", "create", email])?;
+        Ok(self
+            .suture(&["admin", "token", "create", email])?
+            .trim()
+            .to_owned())
+    }
+
+    /// A certificate for this machine as its own virtual machines see it.
+    pub fn make_certificate(&self) -> anyhow::Result<()> {
+        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
+        for address in ["127.0.0.1", HOST_FROM_GUEST] {
+            parameters
+                .subject_alt_names
+                .push(SanType::IpAddress(address.parse()?));
+        }
+        let key = KeyPair::generate()?;
+        self.write("tls.crt", parameters.self_signed(&key)?.pem().as_bytes())?;
+        self.write("tls.key", key.serialize_pem().as_bytes())
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self, listen: &str) -> anyhow::Result<Server> {
+        self.make_certificate()?;
+        let arguments = [
+            "serve",
+            "--listen",
+            listen,
+            "--repository",
+            "repository",
+            "--tls-certificate",
+            "tls.crt",
+            "--tls-key",
+            "tls.key",
+        ];
+        if self.narrate {
+            eprintln!("\n$ suture {} &", arguments.join(" "));
+        }
+        let log = self.path("server.log");
+        let stderr = std::fs::File::create(&log)
+            .with_context(|| format!("cannot write `{}`", log.display()))?;
+        let mut command = Command::new(self.program("suture"));
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        let child = command.stdout(Stdio::piped()).stderr(stderr).spawn();
+        let mut child = child.context("cannot start the server")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the server has no standard output")?;
+        let mut server = Server {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("cannot read from the server")?;
+        let address = line.trim().rsplit_once("://").map(|(_, address)| address);
+        server.address = address
+            .and_then(|text| text.parse().ok())
+            .with_context(|| {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                format!("the server did not start:\n{log}")
+            })?;
+        Ok(server)
+    }
+}
+
+/// A running server, stopped when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Where it listens on this machine.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// Where a guest reaches it.
+    pub fn url_from_guest(&self) -> String {
+        format!("https://{HOST_FROM_GUEST}:{}", self.address.port())
+    }
+
+    /// Lets it finish open requests, and waits for its end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        terminate(&self.child);
+        let status = self.child.wait().context("cannot wait for the server")?;
+        anyhow::ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn terminate(child: &Child) {
+    let _ = Command::new("kill").arg(child.id().to_string()).status();
+}
+
+/// The folder of our programs: that of the running one, or above it for a test.
+fn programs_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find the running program")?;
+    let mut folders = program.ancestors().skip(1).take(2);
+    let found = folders.find(|folder| {
+        ["suture", "livepatch", "guest-init"]
+            .iter()
+            .all(|name| folder.join(name).exists())
+    });
+    found.map(Path::to_owned).with_context(|| {
+        format!(
+            "`suture`, `livepatch` and `guest-init` are not beside `{}`; run `cargo build --workspace`",
+            program.display()
+        )
+    })
+}
