@@ -13,7 +13,7 @@ pub(crate) enum Kind {
     ConditionalJump,
     /// `lea`: computes an address without using it.
     Lea,
-    /// Control never passes it (`ret`, `ud2`, an indirect jump).
+    /// Control never passes it (`ret`, `ud2`, `int3`, an indirect jump).
     Stop,
     Other,
 }
@@ -92,9 +92,12 @@ fn kind(instruction: &Instruction) -> Kind {
     match instruction.mnemonic() {
         Mnemonic::Call if near => Kind::Call,
         Mnemonic::Jmp if near => Kind::Jump,
-        Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Iretq | Mnemonic::Ud2 => {
-            Kind::Stop
-        }
+        Mnemonic::Jmp
+        | Mnemonic::Ret
+        | Mnemonic::Retf
+        | Mnemonic::Iretq
+        | Mnemonic::Ud2
+        | Mnemonic::Int3 => Kind::Stop,
         Mnemonic::Lea => Kind::Lea,
         _ if near => Kind::ConditionalJump,
         _ => Kind::Other,

@@ -122,30 +122,61 @@ pub(crate) fn pair_statics(matcher: &mut Matcher<'_>) -> HashSet<usize> {
         let Some(olds) = olds.get(&base) else {
             continue;
         };
-        let shares = |old: usize, new: usize| {
-            let (Some(before), Some(after)) = (old_users.get(&old), new_users.get(&new)) else {
-                return false;
-            };
-            before
-                .iter()
-                .any(|f| matcher.functions.get(f).is_some_and(|f| after.contains(f)))
-        };
-        let mut found = Vec::new();
-        for &new in &news {
-            let mut candidates = olds.iter().copied().filter(|&old| shares(old, new));
-            let rivals = |old| news.iter().filter(|&&other| shares(old, other)).count();
-            match (candidates.next(), candidates.next()) {
-                (Some(old), None) if rivals(old) == 1 => found.push((old, new)),
-                _ => {
-                    doubtful.insert(new);
-                }
-            }
+        let found = certain_pairs(olds, &news, |old, new| {
+            shared_user(matcher, &old_users, &new_users, old, new)
+                && (matcher.old.section_of(old).is_writable() || matcher.same_content(old, new).0)
+        });
+        // Once every old variable has its place, what is left is new.
+        if found.len() < olds.len() {
+            doubtful.extend(
+                news.iter()
+                    .filter(|new| !found.iter().any(|(_, b)| b == *new)),
+            );
         }
         for (old, new) in found {
             matcher.pair_data(old, new);
         }
     }
     doubtful
+}
+
+/// The pairs that leave no choice. If there are fewer variables than before, one is gone, and
+/// there is no telling which.
+fn certain_pairs(
+    olds: &[usize],
+    news: &[usize],
+    fits: impl Fn(usize, usize) -> bool,
+) -> Vec<(usize, usize)> {
+    if olds.len() > news.len() {
+        return Vec::new();
+    }
+    let mut pairs = Vec::new();
+    for &new in news {
+        let mut candidates = olds.iter().copied().filter(|&old| fits(old, new));
+        if let (Some(old), None) = (candidates.next(), candidates.next())
+            && news.iter().filter(|&&rival| fits(old, rival)).count() == 1
+        {
+            pairs.push((old, new));
+        }
+    }
+    pairs
+}
+
+/// Whether a function uses the one before and the other after.
+fn shared_user(
+    matcher: &Matcher<'_>,
+    old_users: &HashMap<usize, HashSet<usize>>,
+    new_users: &HashMap<usize, HashSet<usize>>,
+    old: usize,
+    new: usize,
+) -> bool {
+    let (Some(before), Some(after)) = (old_users.get(&old), new_users.get(&new)) else {
+        return false;
+    };
+    let mut pairs = before
+        .iter()
+        .filter_map(|function| matcher.functions.get(function));
+    pairs.any(|function| after.contains(function))
 }
 
 /// Variables by their name without numbers that are not paired and must not be copied.

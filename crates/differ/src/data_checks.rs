@@ -174,7 +174,8 @@ fn tables(unit: &Unit) -> BTreeMap<(String, String), Content> {
     tables
 }
 
-/// Bytes and references of a section, as text that compares between objects.
+/// Bytes, symbols and references of a section, as text that compares between objects. The names
+/// of symbols are content where another tool fills in the values (`.BTF_ids`).
 fn described(unit: &Unit, index: usize) -> Vec<u8> {
     let section = unit.section(index);
     let mut out = if section.is_nobits() {
@@ -182,6 +183,14 @@ fn described(unit: &Unit, index: usize) -> Vec<u8> {
     } else {
         section.data.clone()
     };
+    for symbol in unit
+        .object
+        .symbols
+        .iter()
+        .filter(|symbol| symbol.section() == Some(index))
+    {
+        out.extend(format!("\n{:#x} {}", symbol.value, without_digits(&symbol.name)).bytes());
+    }
     for relocation in &section.relocations {
         out.extend(format!("\n{:#x} {} ", relocation.offset, relocation.r_type).bytes());
         match unit.target(index, relocation) {

@@ -355,14 +355,8 @@ impl Extractor<'_> {
         if named || new.is_alone(atom) && old.is_alone(original) || access {
             return Ok(());
         }
-        let layout = |unit: &crate::unit::Unit, member: usize| -> Vec<(String, u64, u64)> {
-            let atoms = unit.atoms_of(unit.range(member).section).iter();
-            let symbols = atoms.map(|&atom| unit.symbol(atom));
-            symbols
-                .map(|s| (crate::names::base_name(&s.name), s.value, s.size))
-                .collect()
-        };
-        if layout(old, original) == layout(new, atom) {
+        let before = old.layout(old.range(original).section);
+        if before == new.layout(new.range(atom).section) {
             return Ok(());
         }
         let what = format!("it may mean `{}` or its neighbour", new.name(atom));

@@ -17,6 +17,7 @@ mod error;
 mod extract;
 mod follow;
 mod klp;
+mod line_numbers;
 mod matcher;
 mod names;
 pub mod object;

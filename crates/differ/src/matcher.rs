@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use object::elf;
 
+use crate::line_numbers::only_lines_differ;
 use crate::names::{base_name, is_copyable, is_numbered};
 use crate::object::Relocation;
 use crate::special::{Entry, Table, replacement_length};
@@ -80,7 +81,9 @@ impl<'a> Matcher<'a> {
     /// Bytes and references of two ranges.
     fn same_range(&self, attempt: &Attempt, old: Range, new: Range, depth: usize) -> bool {
         let (from, to) = (self.old.section(old.section), self.new.section(new.section));
-        if from.bytes(old.start, old.end) != to.bytes(new.start, new.end) {
+        if from.bytes(old.start, old.end) != to.bytes(new.start, new.end)
+            && !only_lines_differ((self.old, old), (self.new, new))
+        {
             return false;
         }
         let before = from.relocations_in(old.start, old.end);
@@ -259,25 +262,42 @@ impl<'a> Matcher<'a> {
         }
         let ubsan = is_ubsan(&from.name) && is_ubsan(&to.name);
         let same_base = base_name(&from.name) == base_name(&to.name);
-        let unnamed = self.old.atoms_of(old.0).is_empty() && self.new.atoms_of(new.0).is_empty();
-        if start != other || !unnamed || !(same_base || ubsan) {
+        let alike = self.old.layout(old.0) == self.new.layout(new.0);
+        if start != other || !alike || !(same_base || ubsan) {
             return false;
         }
         let marker = (usize::MAX - old.0, usize::MAX - new.0);
         if !attempt.open.borrow_mut().insert(marker) {
             return true;
         }
-        let old = Range {
-            section: old.0,
+        let whole = |section: usize, size| Range {
+            section,
             start: 0,
-            end: from.size,
+            end: size,
         };
-        let new = Range {
-            section: new.0,
-            start: 0,
-            end: to.size,
-        };
+        let (old, new) = (whole(old.0, from.size), whole(new.0, to.size));
+        if ubsan && from.name.contains("_data") && to.name.contains("_data") {
+            return self.same_ubsan_data(attempt, old, new, depth);
+        }
         self.same_range(attempt, old, new, depth)
+    }
+
+    /// What the undefined behaviour sanitizer reports: all of it but the line, which stands
+    /// behind the pointer to the file's name (kernel: `struct source_location`).
+    fn same_ubsan_data(&self, attempt: &Attempt, old: Range, new: Range, depth: usize) -> bool {
+        const LINE: std::ops::Range<usize> = 8..12;
+        let (from, to) = (self.old.section(old.section), self.new.section(new.section));
+        let without_line = |data: &[u8]| {
+            let mut data = data.to_vec();
+            data.get_mut(LINE).unwrap_or_default().fill(0);
+            data
+        };
+        from.relocations.len() == to.relocations.len()
+            && without_line(&from.data) == without_line(&to.data)
+            && from.relocations.iter().zip(&to.relocations).all(|(a, b)| {
+                a.offset == b.offset
+                    && self.same_reference(attempt, (old.section, a), (new.section, b), depth)
+            })
     }
 
     /// What the kernel's tables say about two functions.

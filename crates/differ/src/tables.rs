@@ -28,7 +28,7 @@ impl Extractor<'_> {
             Table::Bug | Table::Exception | Table::Sites(_) | Table::OrcIp => Fate::Keep,
         };
         match fate {
-            Fate::Keep => self.keep(entry, &owner),
+            Fate::Keep => self.keep(entry, site, &owner),
             Fate::Drop => {}
             Fate::Refuse(refusal) => {
                 self.refusals.insert(refusal);
@@ -36,8 +36,11 @@ impl Extractor<'_> {
         }
     }
 
-    fn keep(&mut self, entry: &Entry, owner: &str) {
+    fn keep(&mut self, entry: &Entry, site: ChunkId, owner: &str) {
         let new = &self.units.new;
+        // The place may be the end of the function, where the next one begins.
+        self.settled
+            .insert((entry.range.section, entry.range.start), site);
         let name = new.section(entry.range.section).name.clone();
         let alignment = if entry.table == Table::Paravirt {
             16

@@ -4,7 +4,7 @@ use object::elf;
 
 use crate::code::{Code, Insn, Kind};
 use crate::error::DifferError;
-use crate::names::parent_of_cold;
+use crate::names::{base_name, parent_of_cold};
 use crate::object::{Object, Relocation, Section, Symbol};
 
 /// An object with its functions and data objects, by place.
@@ -85,6 +85,14 @@ impl Unit {
         &self.atoms[section]
     }
 
+    /// Names without numbers, places and sizes of a section's functions and objects.
+    pub fn layout(&self, section: usize) -> Vec<(String, u64, u64)> {
+        let symbols = self.atoms[section].iter().map(|&atom| self.symbol(atom));
+        symbols
+            .map(|symbol| (base_name(&symbol.name), symbol.value, symbol.size))
+            .collect()
+    }
+
     pub fn functions(&self) -> impl Iterator<Item = usize> + '_ {
         self.atoms().filter(|&symbol| self.is_function(symbol))
     }
@@ -130,7 +138,9 @@ impl Unit {
         let index = atoms.partition_point(|&atom| self.symbol(atom).value <= offset);
         let atom = *atoms.get(index.checked_sub(1)?)?;
         let symbol = self.symbol(atom);
-        (offset == symbol.value || offset - symbol.value < symbol.size).then_some(atom)
+        // Labels of the assembler have no size and reach to the next one.
+        let label = symbol.kind == elf::STT_NOTYPE.0 && symbol.size == 0;
+        (label || offset == symbol.value || offset - symbol.value < symbol.size).then_some(atom)
     }
 
     /// The instruction that a relocation belongs to.

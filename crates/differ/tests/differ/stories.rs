@@ -38,6 +38,14 @@ fn line_numbers_in_the_bug_table_change_nothing() {
 }
 
 #[test]
+fn line_numbers_count_unless_they_go_to_a_known_reporter() {
+    assert_snapshot!(diff_case("line-only"), @r"
+    Changed fixed
+    Changed also_fixed
+    ");
+}
+
+#[test]
 fn a_removed_function_needs_no_patch() {
     assert_snapshot!(diff_case("removed-function"), @"Removed unused");
 }
