@@ -133,3 +133,59 @@ fn without_password(url: &Url) -> String {
     let _ = url.set_username("");
     url.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Fragment;
+    use crate::paths::Paths;
+
+    fn settings(toml: &str) -> Settings {
+        let fragment: Fragment = toml::from_str(toml).unwrap();
+        Settings::check(&fragment, &Paths::new("/")).unwrap()
+    }
+
+    #[test]
+    fn the_proxy_is_the_one_for_the_servers_scheme() {
+        let settings = settings(
+            "http-proxy = 'http://plain.example.com:3128'\n\
+             https-proxy = 'http://name:word@tls.example.com:3129'\n\
+             no-proxy = 'inside.example.com, 127.0.0.1'",
+        );
+        let server: Url = "https://livepatch.example.com/".parse().unwrap();
+        let chosen = proxy(&settings, &server).unwrap().unwrap();
+        assert_eq!((chosen.host(), chosen.port()), ("tls.example.com", 3129));
+        assert_eq!(
+            (chosen.username(), chosen.password()),
+            (Some("name"), Some("word"))
+        );
+        assert!(chosen.is_no_proxy(&"https://inside.example.com/".parse().unwrap()));
+        assert!(!chosen.is_no_proxy(&"https://livepatch.example.com/".parse().unwrap()));
+        let here: Url = "http://127.0.0.1:8080/".parse().unwrap();
+        assert_eq!(
+            proxy(&settings, &here).unwrap().unwrap().host(),
+            "plain.example.com"
+        );
+    }
+
+    #[test]
+    fn a_password_is_not_shown_with_a_proxy() {
+        let url = "http://name:word@proxy.example.com:3128/".parse().unwrap();
+        assert_eq!(without_password(&url), "http://proxy.example.com:3128/");
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_named() {
+        let empty = CaCerts::Pem("no certificate".to_owned());
+        assert!(matches!(configured(&empty), Err(HttpError::NoCertificate)));
+        let missing = CaCerts::Path("/nonexistent/ca.pem".into());
+        let error = configured(&missing).unwrap_err().to_string();
+        assert_eq!(error, "cannot read the certificates `/nonexistent/ca.pem`");
+        let damaged = "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n";
+        let damaged = CaCerts::Pem(damaged.to_owned());
+        assert!(matches!(
+            configured(&damaged),
+            Err(HttpError::DamagedCertificate(_))
+        ));
+    }
+}
