@@ -65,6 +65,9 @@ const COPYABLE: &[&str] = &[
 /// the running kernel has it.
 pub(crate) fn is_copyable(name: &str, section: &str) -> bool {
     let once = [".data.once", ".data..once", "__dyndbg", "__verbose"];
+    if name.starts_with("___done") {
+        return false;
+    }
     if once.contains(&section) || section.starts_with(".data..Lubsan") {
         return true;
     }
@@ -116,7 +119,7 @@ mod tests {
         assert!(is_copyable("__func__.3", ".rodata.__func__.3"));
         assert!(is_copyable("__already_done.0", ".data.once"));
         assert!(is_copyable("shrink.__warned", ".data.shrink.__warned"));
-        assert!(!is_copyable("___done.3", ".data.___done.3"));
+        assert!(!is_copyable("___done.3", ".data.once"));
         assert!(!is_copyable("counter.3", ".bss.counter.3"));
         assert!(!is_copyable("descriptor", ".data.descriptor"));
     }
