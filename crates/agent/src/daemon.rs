@@ -39,9 +39,12 @@ pub async fn run(
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!("listening at {}", socket.display());
+    // A task of its own: a stop must not cut it off while the kernel loads a module, or nobody
+    // would note the kernel's answer in the journal.
+    let work = tokio::spawn(keep_patched(paths.clone(), engine.clone()));
     tokio::select! {
         () = listener.serve(engine.clone()) => {}
-        () = keep_patched(paths, &engine) => {}
+        _ = work => warn!("the check-in loop ended"),
         () = stop => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -68,14 +71,14 @@ fn lock(paths: &Paths) -> Result<File, Failure> {
 }
 
 /// The cache first, which needs no network; then the server, again and again.
-async fn keep_patched(paths: &Paths, engine: &Engine) {
+async fn keep_patched(paths: Paths, engine: Arc<Engine>) {
     if let Err(failure) = engine.apply_from_cache().await {
         warn!("nothing is applied from the cache: {}", failure.one_line());
     }
     let mut next = Instant::now() + schedule::first_check(random());
-    loop {
+    while !engine.is_stopping() {
         if Instant::now() >= next {
-            next = Instant::now() + check(paths, engine).await;
+            next = Instant::now() + check(&paths, &engine).await;
         }
         if let Err(failure) = engine.watch() {
             warn!("cannot follow the patch: {}", failure.one_line());
@@ -245,6 +248,27 @@ mod tests {
         );
         assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
         daemon.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_in_the_middle_of_a_load_waits_for_the_kernel_and_blames_nothing() {
+        let service = Service::start().await;
+        let machine = Machine::with_patch(&service, "104.1").await.reboot();
+        let gate = machine.kernel.hold();
+        let daemon = Daemon::start(&machine).await;
+        while machine.kernel.loads().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let stopped = tokio::spawn(daemon.stop());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!stopped.is_finished(), "it waits for the kernel");
+        drop(gate);
+        stopped.await.unwrap();
+        let machine = machine.reboot();
+        machine.engine.recover().unwrap();
+        assert!(machine.engine.report().await.unwrap().quarantine.is_empty());
+        machine.engine.apply_from_cache().await.unwrap();
+        assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
     }
 
     #[tokio::test]

@@ -80,7 +80,8 @@ impl Engine {
         })
     }
 
-    fn is_stopping(&self) -> bool {
+    /// Whether [`Self::stop`] was called; nothing is loaded any more.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 

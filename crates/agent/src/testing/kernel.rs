@@ -1,6 +1,7 @@
 //! A kernel that shows what it loads in a fake tree's sysfs.
 
 use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
@@ -26,6 +27,7 @@ pub struct FakeKernel {
     tree: Arc<FakeTree>,
     behaviour: Mutex<Behaviour>,
     loads: Mutex<Vec<String>>,
+    gate: Mutex<Option<Receiver<()>>>,
 }
 
 impl FakeKernel {
@@ -34,11 +36,19 @@ impl FakeKernel {
             tree,
             behaviour: Mutex::new(Behaviour::Apply),
             loads: Mutex::new(Vec::new()),
+            gate: Mutex::new(None),
         }
     }
 
     pub fn set(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Holds the next load until what this returns is dropped.
+    pub fn hold(&self) -> Sender<()> {
+        let (sender, receiver) = channel();
+        *self.gate.lock().unwrap() = Some(receiver);
+        sender
     }
 
     /// The names of all modules that it was asked to load.
@@ -55,6 +65,10 @@ impl ModuleLoader for FakeKernel {
             .unwrap()
             .to_string();
         self.loads.lock().unwrap().push(name.clone());
+        if let Some(gate) = self.gate.lock().unwrap().take() {
+            // An error: the sender is gone.
+            let _ = gate.recv();
+        }
         let behaviour = *self.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::Apply => self.tree.patch(&name, true, Some(false)),
