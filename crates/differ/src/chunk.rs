@@ -71,13 +71,17 @@ impl Layout {
     }
 
     /// The chunk that covers a place.
-    pub fn covering(&self, section: usize, offset: u64, inclusive: bool) -> Option<ChunkId> {
+    pub fn covering(&self, section: usize, offset: u64) -> Option<ChunkId> {
         self.chunks.iter().position(|chunk| {
             let source = chunk.source;
-            source.section == section
-                && source.start <= offset
-                && (offset < source.end || inclusive && offset == source.end)
+            source.section == section && source.start <= offset && offset < source.end
         })
+    }
+
+    /// The chunk that ends at a place.
+    pub fn ending(&self, section: usize, offset: u64) -> Option<ChunkId> {
+        let ends = |chunk: &Chunk| chunk.source.section == section && chunk.source.end == offset;
+        self.chunks.iter().position(ends)
     }
 
     /// Copies a range into a section of its own.

@@ -10,7 +10,7 @@ use crate::emit::{Definition, emit};
 use crate::error::DifferError;
 use crate::refusal::Refusal;
 use crate::resolve::SymbolResolver;
-use crate::special::{EntrySizes, Role, Table, is_init, role};
+use crate::special::{Entry, EntrySizes, Role, Table, is_init, role};
 use crate::symbols::Symbols;
 use crate::unit::Range;
 
@@ -182,6 +182,7 @@ impl<'a> Extractor<'a> {
             }
         }
         self.check_unknown_sections();
+        self.check_unwinding();
     }
 
     /// Takes a function with its `.cold` part.
@@ -256,14 +257,41 @@ impl<'a> Extractor<'a> {
         let units = self.units;
         let before = self.layout.chunks.len();
         for entry in &units.new_entries {
-            let inclusive = entry.table == Table::OrcIp;
-            let at = self.layout.covering(entry.site.0, entry.site.1, inclusive);
-            let Some(site) = at else { continue };
+            let (section, place) = entry.site;
+            let mut site = self.layout.covering(section, place);
+            if site.is_none() && entry.table == Table::OrcIp {
+                site = self.layout.ending(section, place);
+            }
+            let Some(site) = site else { continue };
             if self.decided.insert(entry.range) {
                 self.take_entry(entry, site);
             }
         }
         self.layout.chunks.len() > before
+    }
+
+    /// A function cut out of a shared section must bring its own first unwind entry: objtool
+    /// leaves it out where the function before ends in the same state.
+    fn check_unwinding(&mut self) {
+        let new = &self.units.new;
+        let orc = |entry: &&Entry| entry.table == Table::OrcIp;
+        let places: BTreeSet<(usize, u64)> = self
+            .units
+            .new_entries
+            .iter()
+            .filter(orc)
+            .map(|entry| entry.site)
+            .collect();
+        for &atom in self.taken.keys() {
+            let range = new.range(atom);
+            let cut = new.is_function(atom) && !new.is_alone(atom);
+            if cut && !places.is_empty() && !places.contains(&(range.section, range.start)) {
+                let section = new.section(range.section).name.clone();
+                let function = new.name(atom).to_owned();
+                self.refusals
+                    .insert(Refusal::SharedSection { function, section });
+            }
+        }
     }
 
     /// Sections of unknown meaning must not be about taken code.

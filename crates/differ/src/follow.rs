@@ -251,7 +251,7 @@ impl Extractor<'_> {
             .ok()
             .filter(|&start| start < section.size);
         if section.is_code() {
-            let known = start.and_then(|start| self.layout.covering(home, start, false));
+            let known = start.and_then(|start| self.layout.covering(home, start));
             if let Some(chunk) = known {
                 return Ok(self.chunk_goal(chunk, relocation));
             }

@@ -48,18 +48,16 @@ const COPYABLE: &[&str] = &[
     "__FUNCTION__",
     "__PRETTY_FUNCTION__",
     "CSWTCH",
-    "C",
     "__already_done",
     "__warned",
     "__print_once",
     "_rs",
     "__key",
-    "__msg",
-    "descriptor",
-    "_entry",
-    "_entry_ptr",
     "__UNIQUE_ID_ddebug",
 ];
+
+/// Likewise, but only as constants: compound literals and texts.
+const COPYABLE_CONSTANTS: &[&str] = &["C", "__msg"];
 
 /// Whether a static object of this name in this section may be copied into the patch although
 /// the running kernel has it.
@@ -73,8 +71,10 @@ pub(crate) fn is_copyable(name: &str, section: &str) -> bool {
     }
     let base = base_name(name);
     let numbered = base != name;
+    let constant = section.starts_with(".rodata");
     // GCC: `__func__.12`; clang: `some_function.__func__` or `__func__.some_function`.
-    base.split('.').any(|part| COPYABLE.contains(&part))
+    base.split('.')
+        .any(|part| COPYABLE.contains(&part) || constant && COPYABLE_CONSTANTS.contains(&part))
         && (numbered || base.contains('.') || name == "CSWTCH")
 }
 
@@ -121,6 +121,8 @@ mod tests {
         assert!(is_copyable("shrink.__warned", ".data.shrink.__warned"));
         assert!(!is_copyable("___done.3", ".data.once"));
         assert!(!is_copyable("counter.3", ".bss.counter.3"));
-        assert!(!is_copyable("descriptor", ".data.descriptor"));
+        assert!(!is_copyable("descriptor.3", ".data.descriptor.3"));
+        assert!(is_copyable("C.2.5", ".rodata.C.2.5"));
+        assert!(!is_copyable("C.2", ".bss.C.2"));
     }
 }

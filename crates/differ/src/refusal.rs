@@ -120,7 +120,7 @@ pub enum Refusal {
     },
     #[error(
         "`{function}` has no section of its own (`{section}`) and is bound to its neighbours by \
-         short jumps; patch its callers instead"
+         short jumps or shared unwind data; patch its callers instead"
     )]
     SharedSection { function: String, section: String },
     #[error(

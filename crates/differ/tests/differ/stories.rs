@@ -167,6 +167,11 @@ fn a_function_is_cut_out_of_a_shared_section() {
 }
 
 #[test]
+fn a_function_that_shares_unwind_data_is_refused() {
+    assert_snapshot!(extract_case("shared-unwind"), @"`first` has no section of its own (`.sched.text`) and is bound to its neighbours by short jumps or shared unwind data; patch its callers instead");
+}
+
+#[test]
 fn tables_are_filtered_by_the_functions_taken() {
     assert_snapshot!(extract_case("special-sections"), @r"
     patch fixed,1 by __suture_u0_0
