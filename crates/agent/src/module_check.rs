@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use suture_advisory::PatchVersion;
 use suture_kernel::modinfo::{Modinfo, ModinfoError};
 use suture_kernel::{KernelBuild, KernelRelease};
-use suture_protocol::Manifest;
+use suture_protocol::{Manifest, built_for};
 use thiserror::Error;
 
 /// Why a patch is not handed to the kernel.
@@ -34,6 +34,8 @@ pub enum CheckError {
     NotALivepatch,
     #[error("the module is named `{found}`, expected `{expected}`")]
     WrongName { found: String, expected: String },
+    #[error("the module does not name the kernel build that it was made for")]
+    NamesNoBuild,
     #[error("the module was compiled for kernel {found}, this machine runs {running}")]
     WrongVermagic {
         found: String,
@@ -50,7 +52,7 @@ pub fn check(
 ) -> Result<(), CheckError> {
     check_manifest(manifest, wanted, running)?;
     check_file(manifest, module)?;
-    check_modinfo(&Modinfo::of_module(module)?, wanted, &running.release)
+    check_modinfo(&Modinfo::of_module(module)?, wanted, running)
 }
 
 /// Checks what the manifest alone tells; nothing needs to be downloaded for a wrong one.
@@ -96,7 +98,7 @@ fn check_file(manifest: &Manifest, module: &[u8]) -> Result<(), CheckError> {
 fn check_modinfo(
     modinfo: &Modinfo,
     wanted: PatchVersion,
-    running: &KernelRelease,
+    running: &KernelBuild,
 ) -> Result<(), CheckError> {
     if !modinfo.is_livepatch() {
         return Err(CheckError::NotALivepatch);
@@ -112,14 +114,22 @@ fn check_modinfo(
     // The first word is the release (kernel: VERMAGIC_STRING).
     let vermagic = modinfo.vermagic().unwrap_or_default();
     let release = vermagic.split_whitespace().next().unwrap_or_default();
-    if release != running.as_str() {
+    if release != running.release.as_str() {
         let found = release.chars().take(80).collect();
         return Err(CheckError::WrongVermagic {
             found,
-            running: running.clone(),
+            running: running.release.clone(),
         });
     }
-    Ok(())
+    match built_for(modinfo) {
+        Some(built_for) if built_for == *running => Ok(()),
+        Some(built_for) => Err(CheckError::WrongKernel {
+            version: wanted,
+            built_for,
+            running: running.clone(),
+        }),
+        None => Err(CheckError::NamesNoBuild),
+    }
 }
 
 #[cfg(test)]
@@ -132,11 +142,7 @@ mod tests {
     }
 
     fn check_text(text: &str) -> String {
-        match check_modinfo(
-            &modinfo(text),
-            version("104.1"),
-            &FakeTree::kernel().release,
-        ) {
+        match check_modinfo(&modinfo(text), version("104.1"), &FakeTree::kernel()) {
             Ok(()) => "ok".to_owned(),
             Err(error) => error.to_string(),
         }
@@ -146,16 +152,26 @@ mod tests {
 
     #[test]
     fn a_module_names_itself_and_its_kernel() {
-        let good = format!("livepatch=Y\nname=suture_104_1\n{VERMAGIC}\n");
+        let build_id = FakeTree::kernel().build_id;
+        let good = format!(
+            "livepatch=Y\nname=suture_104_1\n{VERMAGIC}\nsuture_release=6.1.0-53-amd64\n\
+             suture_architecture=amd64\nsuture_build_id={build_id}\n"
+        );
         assert_eq!(check_text(&good), "ok");
         assert_eq!(
-            check_text(&good.replace("6.1.0-53", "6.1.0-54")),
+            check_text(&good.replace("vermagic=6.1.0-53", "vermagic=6.1.0-54")),
             "the module was compiled for kernel 6.1.0-54-amd64, this machine runs 6.1.0-53-amd64"
         );
         assert_eq!(
             check_text(&good.replace("104_1", "104_2")),
             "the module is named `suture_104_2`, expected `suture_104_1`"
         );
+        let other = check_text(&good.replace(build_id.as_str(), &"cd".repeat(20)));
+        assert!(
+            other.starts_with("patch 104.1 was built for kernel 6.1.0-53-amd64"),
+            "{other}"
+        );
+        assert!(check_text(&good.replace("suture_b", "b")).contains("does not name"));
         assert!(check_text(&good.replace("livepatch=Y", "x=Y")).contains("not a live patch"));
         assert!(check_text("livepatch=Y\nname=suture_104_1\n").contains("compiled for kernel ,"));
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use suture_advisory::{CveId, PatchVersion};
 use suture_kernel::{KernelBuild, ObjectName};
+use suture_protocol::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE};
 
 /// One function to swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +133,9 @@ impl Glue<'_> {
                 "description",
                 format!("Live patch {} for Linux {release}", self.version),
             ),
-            ("suture_release", release.to_string()),
-            ("suture_architecture", architecture.to_string()),
-            ("suture_build_id", build_id.to_string()),
+            (MODINFO_RELEASE, release.to_string()),
+            (MODINFO_ARCHITECTURE, architecture.to_string()),
+            (MODINFO_BUILD_ID, build_id.to_string()),
             ("suture_fixes", fixes),
         ];
         for (key, value) in facts {

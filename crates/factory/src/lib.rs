@@ -38,4 +38,4 @@ pub use progress::{Progress, Silent};
 pub use prove::{UnitProof, prove};
 pub use shipped::{ShippedKernel, stock_releases};
 pub use source_archive::{Recipe, SourceArchive};
-pub use sources::{extract_sources, source_difference};
+pub use sources::{extract_sources, source_difference, unified};

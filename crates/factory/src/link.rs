@@ -42,8 +42,12 @@ pub(crate) fn link(
         glue::kbuild(&module, &names).as_bytes(),
     )?;
     let mut make = tree.make_command();
-    make.arg(format!("M={}", folder.display()))
-        .args(["KBUILD_MODPOST_WARN=1", "modules"]);
+    // Debug information would carry this folder's name into the build id.
+    make.arg(format!("M={}", folder.display())).args([
+        "KCFLAGS=-g0",
+        "KBUILD_MODPOST_WARN=1",
+        "modules",
+    ]);
     run(&mut make, "make", log)?;
     let linked = folder.join(format!("{module}.ko"));
     let stripped = folder.join("stripped.ko");

@@ -77,8 +77,9 @@ fn optional_text(path: &Path) -> Result<Option<String>, FactoryError> {
     }
 }
 
-/// As `diff -up a/PATH b/PATH` writes it, without times.
-fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
+/// The diff of one file as `diff -up a/PATH b/PATH` writes it, without times; `None` is a file
+/// that is not there.
+pub fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
     let name = |side: &str, text: Option<&str>| match text {
         Some(_) => format!("{side}/{path}"),
         None => "/dev/null".to_owned(),

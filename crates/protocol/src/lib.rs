@@ -2,6 +2,7 @@
 
 mod machine;
 mod manifest;
+mod module;
 mod problem;
 mod schema;
 mod target;
@@ -12,5 +13,6 @@ pub use machine::{
 pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,
 };
+pub use module::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE, built_for};
 pub use problem::{Problem, ProblemKind};
 pub use target::{TargetCustom, TargetKind, TargetName};

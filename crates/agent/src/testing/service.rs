@@ -180,8 +180,10 @@ fn target_name(kernel: &KernelBuild, manifest: &Manifest, kind: TargetKind) -> T
 /// An ELF file whose `.modinfo` is that of a live patch.
 pub fn module(text: &str, release: &str) -> Vec<u8> {
     let name = version(text).module_name();
+    let build_id = super::FakeTree::kernel().build_id;
     let modinfo = format!(
-        "livepatch=Y\0name={name}\0vermagic={release} SMP preempt mod_unload modversions \0"
+        "livepatch=Y\0name={name}\0vermagic={release} SMP preempt mod_unload modversions \0\
+         suture_release={release}\0suture_architecture=amd64\0suture_build_id={build_id}\0"
     );
     let mut object = Object::new(
         BinaryFormat::Elf,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use suture_protocol::{Manifest, TargetKind, TargetName};
+use suture_kernel::modinfo::Modinfo;
+use suture_protocol::{Manifest, TargetKind, TargetName, built_for};
 use suture_repository::{Content, NewTarget};
 
 use super::repository::PublisherArgs;
@@ -50,6 +51,14 @@ fn targets_of(folder: &Path) -> anyhow::Result<Vec<NewTarget>> {
         Manifest::SCHEMA
     );
     let module = belongs(&folder.join("livepatch.ko"), &manifest.module.file.sha256)?;
+    let modinfo = Modinfo::of_module(&module)
+        .with_context(|| format!("the module in `{}` is unreadable", folder.display()))?;
+    anyhow::ensure!(
+        built_for(&modinfo).as_ref() == Some(&manifest.kernel),
+        "the module in `{}` was not made for {}; build it again",
+        folder.display(),
+        manifest.kernel
+    );
     let source = belongs(&folder.join("source.tar.gz"), &manifest.source.sha256)?;
     let fixes: Vec<_> = manifest.fixes.iter().map(|fix| fix.cve.clone()).collect();
     let target = |kind, content| NewTarget {

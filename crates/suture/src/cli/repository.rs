@@ -55,7 +55,8 @@ pub struct PublisherArgs {
 #[derive(Debug, clap::Args)]
 pub struct ExpiryArgs {
     /// Seconds until the timestamp expires: how long a machine may be kept from news unnoticed.
-    #[arg(long, value_name = "SECONDS")]
+    /// A negative number makes metadata that has expired already, to see what machines say.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     timestamp_expires_secs: Option<i64>,
 }
 

@@ -63,7 +63,7 @@ impl Guest {
 
     /// Starts the daemon and waits for its socket.
     pub fn start_daemon(&self) -> anyhow::Result<()> {
-        self.vm.spawn_shell("exec livepatch daemon", DAEMON_LOG)?;
+        self.vm.spawn_shell("livepatch daemon", DAEMON_LOG)?;
         let wait = format!("while ! [ -S {DAEMON_SOCKET} ]; do usleep 50000; done");
         let waited = self
             .vm

@@ -1,0 +1,9 @@
+//! Stories of the whole system: real source packages, a stock kernel under QEMU, the real
+//! programs over real TLS. Each test says which kernel it picked.
+
+mod build_refusals;
+mod cumulative;
+mod machine_limit;
+mod machine_refusals;
+mod site;
+mod story;
