@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench lint unit system setup programs
+.PHONY: demo test bench dist lint unit system setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -25,8 +25,13 @@ system: programs
 	@scripts/step "whole-system tests" $(CARGO) test -p suture
 
 ## Print how long a live patch takes against the compiles that it needs, measured in one run.
-bench: programs
-	@target/x86_64-unknown-linux-gnu/debug/suture-bench
+bench: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_build
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_build
+
+## Make small programs for shipping, in target/x86_64-unknown-linux-gnu/dist.
+dist: setup
+	@scripts/step "compiling for shipping" $(CARGO) build --profile dist -p suture -p suture-agent --bins
 
 programs: setup
 	@scripts/step "compiling Suture" $(CARGO) build --workspace --bins

@@ -227,13 +227,15 @@ impl Acts {
         }
         let total: Duration = self.done.iter().map(|(_, took)| *took).sum();
         println!("  {:>6.1} s  in all\n", total.as_secs_f64());
-        println!("Try next, in {}:", folder.display());
+        let suture = std::env::current_exe().unwrap_or_else(|_| "suture".into());
+        let suture = suture.display();
+        println!("Try next:\n  cd {}", folder.display());
         println!(
-            "  suture serve --repository repository --tls-certificate tls.crt --tls-key tls.key"
+            "  {suture} serve --repository repository --tls-certificate tls.crt --tls-key tls.key"
         );
         println!("    then open https://127.0.0.1:8443 (the certificate is the demo's own)");
-        println!("  suture admin machines {EMAIL}");
-        println!("  suture rebuild patch/source.tar.gz --output rebuilt");
-        println!("  suture kernels");
+        println!("  {suture} admin machines {EMAIL}");
+        println!("  {suture} rebuild patch/source.tar.gz --output rebuilt");
+        println!("  {suture} kernels");
     }
 }
