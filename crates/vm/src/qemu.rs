@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 
 use crate::VmError;
 use crate::accelerator::Accelerator;
+use crate::parent::end_with_parent;
 
 /// The program, from Debian's package `qemu-system-x86`.
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// How long QEMU may take to connect to our sockets.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to end after its sockets have closed.
+const END_GRACE: Duration = Duration::from_secs(2);
 
 /// A machine for QEMU.
 #[derive(Debug, Clone)]
@@ -204,11 +208,13 @@ impl Qemu {
     fn spawn(machine: &Machine) -> Result<Self, VmError> {
         let errors = machine.folder.join("qemu.stderr");
         let log = File::create(&errors).map_err(VmError::file("write", &errors))?;
-        let child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(machine.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(log);
+        let child = end_with_parent(&mut command)
             .spawn()
             .map_err(VmError::start(PROGRAM, "qemu-system-x86"))?;
         Ok(Self { child, errors })
@@ -228,7 +234,7 @@ impl Qemu {
             }
             if self.has_ended() || Instant::now() >= deadline {
                 return Err(VmError::QemuEnded {
-                    reason: self.reason(),
+                    reason: self.last_words().unwrap_or("it gave no reason".to_owned()),
                     console: String::new(),
                 });
             }
@@ -241,11 +247,26 @@ impl Qemu {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
+    /// Puts QEMU's own words into an error that comes of its end.
+    pub fn explain(&mut self, error: VmError) -> VmError {
+        let console = match &error {
+            VmError::QemuEnded { console, .. } => console.clone(),
+            VmError::Io(..) | VmError::Json(_) => String::new(),
+            _ => return error,
+        };
+        if !self.wait_for_end(Instant::now() + END_GRACE) {
+            return error;
+        }
+        match self.last_words() {
+            Some(reason) => VmError::QemuEnded { reason, console },
+            None => error,
+        }
+    }
+
     /// What QEMU said last on its stderr.
-    pub fn reason(&self) -> String {
-        let text = fs::read_to_string(&self.errors).unwrap_or_default();
-        let last = text.lines().last().unwrap_or("it gave no reason");
-        last.to_owned()
+    fn last_words(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.errors).ok()?;
+        text.lines().last().map(str::to_owned)
     }
 
     /// Waits until the process has ended by itself; `false` when the deadline came first.
@@ -329,5 +350,41 @@ mod tests {
         for part in ["-no-reboot", "virtio", "no_timer_check"] {
             assert!(!line.contains(part), "{part}\n{line}");
         }
+    }
+
+    /// A process in QEMU's place that says something and ends.
+    fn ended(words: &str) -> (tempfile::TempDir, Qemu) {
+        let folder = tempfile::tempdir().unwrap();
+        let errors = folder.path().join("qemu.stderr");
+        fs::write(&errors, words).unwrap();
+        let child = Command::new("true").spawn().unwrap();
+        (folder, Qemu { child, errors })
+    }
+
+    #[test]
+    fn an_end_after_the_sockets_connected_is_told_in_qemus_words() {
+        let (_folder, mut qemu) = ended("warning: slow\nqemu: cannot set up guest memory\n");
+        let closed = || VmError::QemuEnded {
+            reason: "it closed its control socket".to_owned(),
+            console: "[    0.0] Linux".to_owned(),
+        };
+        assert_eq!(
+            qemu.explain(closed()).to_string(),
+            "QEMU ended: qemu: cannot set up guest memory\n[    0.0] Linux"
+        );
+        let reset = VmError::Io("talk to QEMU", io::ErrorKind::ConnectionReset.into());
+        assert_eq!(
+            qemu.explain(reset).to_string(),
+            "QEMU ended: qemu: cannot set up guest memory\n"
+        );
+        let (_folder, mut silent) = ended("");
+        assert!(
+            silent
+                .explain(closed())
+                .to_string()
+                .contains("control socket")
+        );
+        let other = qemu.explain(VmError::Restarted);
+        assert!(matches!(other, VmError::Restarted));
     }
 }

@@ -18,7 +18,8 @@ use crate::{GuestKernel, VmError};
 /// How long the guest may take for the answer itself, beyond what it was asked to do.
 const ANSWER_GRACE: Duration = Duration::from_secs(60);
 
-/// A running virtual machine. Dropping it kills QEMU, in a panic as well.
+/// A running virtual machine. Dropping it kills QEMU, in a panic as well, and so does
+/// the end of the thread that started it.
 #[derive(Debug)]
 pub struct Vm {
     // Dropped first: the files below are QEMU's.
@@ -46,21 +47,24 @@ impl Vm {
     }
 
     pub(crate) fn start(started: Started) -> Result<Self, VmError> {
-        let (qemu, sockets) = Qemu::start(&started.machine)?;
+        let (mut qemu, sockets) = Qemu::start(&started.machine)?;
+        let qmp = Qmp::open(sockets.qmp).map_err(|error| qemu.explain(error))?;
         let state = Arc::new(SharedState::default());
         follow_console(sockets.console, Arc::clone(&state), started.console);
         let channel = Channel::open(sockets.agent, Arc::clone(&state))?;
-        let vm = Self {
+        let mut vm = Self {
             qemu,
             channel,
-            qmp: Mutex::new(Qmp::open(sockets.qmp)?),
+            qmp: Mutex::new(qmp),
             state,
             transfer: Mutex::new(()),
             boot_timeout: started.boot_timeout,
             _folder: started.folder,
         };
-        vm.wait_until_ready(Epoch::default())?;
-        Ok(vm)
+        match vm.wait_until_ready(Epoch::default()) {
+            Ok(()) => Ok(vm),
+            Err(error) => Err(vm.qemu.explain(error)),
+        }
     }
 
     /// Runs a program as root to its end; see [`Self::command`] for more.
