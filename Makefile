@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench dist lint unit system setup programs
+.PHONY: demo test bench dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -12,17 +12,12 @@ demo: programs
 	@target/x86_64-unknown-linux-gnu/debug/suture demo --folder demo
 
 ## Run all tests, those that boot real kernels included.
-test: lint unit system
+test: lint programs
+	@scripts/step "tests" $(CARGO) test --workspace
 
 lint: setup
 	@scripts/step "formatting" $(CARGO) fmt --all --check
 	@scripts/step "lints" $(CARGO) clippy --workspace --all-targets -- -D warnings
-
-unit: programs
-	@scripts/step "unit tests" $(CARGO) test --workspace --exclude suture
-
-system: programs
-	@scripts/step "whole-system tests" $(CARGO) test -p suture
 
 ## Print how long a live patch takes against the compiles that it needs, measured in one run.
 bench: setup
