@@ -135,8 +135,35 @@ fn details(report: &StatusReport) -> Vec<String> {
     for fix in &report.fixes {
         let unpatched = if fix.patched { "" } else { " (unpatched)" };
         lines.push(format!("  * {}{unpatched}: {}", fix.cve, fix.title));
-        let description: String = fix.description.chars().take(DESCRIPTION).collect();
+        let description = shortened(&fix.description, DESCRIPTION);
         lines.extend(description.lines().map(|line| format!("    {line}")));
     }
     lines
+}
+
+/// The text, or its first words with `…` where it has more than `limit` characters.
+fn shortened(text: &str, limit: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(limit) else {
+        return text.to_owned();
+    };
+    let (head, rest) = text.split_at(end);
+    let head = match head.rfind(char::is_whitespace) {
+        Some(space) if !rest.starts_with(char::is_whitespace) => &head[..space],
+        _ => head,
+    };
+    format!("{} …", head.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_ends_with_a_whole_word_and_a_sign() {
+        assert_eq!(shortened("fix a leak", 10), "fix a leak");
+        assert_eq!(shortened("fix a leaky pipe", 10), "fix a …");
+        assert_eq!(shortened("fix a leak in it", 10), "fix a leak …");
+        assert_eq!(shortened("größer als es war", 8), "größer …");
+        assert_eq!(shortened("0123456789", 4), "0123 …");
+    }
 }
