@@ -81,7 +81,9 @@ fn change(paths: &Paths, items: &[String]) -> Result<(), Failure> {
             .set(&mut fragment, &value)
             .map_err(|error| Failure::from_error(&error))?;
     }
-    let whole = fragment.clone().or(merged(paths)?);
+    let whole = fragment
+        .read_all_with(&path, &paths.config_dirs())
+        .map_err(|error| Failure::from_error(&error))?;
     Settings::check(&whole, paths).map_err(|error| Failure::from_error(&error))?;
     let text = toml::to_string(&fragment).map_err(|error| Failure::from_error(&error))?;
     if let Some(directory) = path.parent() {
@@ -111,12 +113,18 @@ fn read_stdin() -> Result<String, Failure> {
     let mut text = String::new();
     io::stdin()
         .lock()
-        .take(STDIN_LIMIT)
+        .take(STDIN_LIMIT + 1)
         .read_to_string(&mut text)
         .map_err(|error| {
             Failure::new("cannot read the value from the standard input").because(error.to_string())
         })?;
-    Ok(text)
+    if text.len() as u64 > STDIN_LIMIT {
+        return Err(Failure::new(format!(
+            "the value on the standard input has more than {STDIN_LIMIT} bytes"
+        )));
+    }
+    // What `echo` adds is no part of the value.
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 #[cfg(test)]
@@ -161,6 +169,20 @@ mod tests {
             "{error}"
         );
         assert!(!tree.paths().local_config().exists());
+    }
+
+    #[test]
+    fn a_cleared_value_that_another_needs_stays() {
+        let tree = FakeTree::new();
+        let site = "remote-server = 'http://10.0.2.2:8080'";
+        change_one(&tree, "allow-plain-http=true").unwrap();
+        tree.write("etc/livepatch/config.d/95-site.toml", site.as_bytes());
+        let error = change_one(&tree, "allow-plain-http=").unwrap_err();
+        assert!(error.contains("tokens would travel unprotected"), "{error}");
+        assert_eq!(
+            effective(&tree.paths()).unwrap().allow_plain_http,
+            Some(true)
+        );
     }
 
     #[test]

@@ -41,10 +41,26 @@ pub enum FragmentError {
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("`{}` is not a configuration file", path.display())]
-    Parse {
-        path: PathBuf,
-        source: Box<toml::de::Error>,
-    },
+    Parse { path: PathBuf, source: ParseError },
+}
+
+/// What is wrong and where. The line itself, which may hold a proxy's password, stays out.
+#[derive(Debug, Error)]
+#[error("line {line}: {message}")]
+pub struct ParseError {
+    /// From 1.
+    line: usize,
+    message: String,
+}
+
+impl ParseError {
+    fn new(text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        Self {
+            line: before.unwrap_or_default().matches('\n').count() + 1,
+            message: error.message().to_owned(),
+        }
+    }
 }
 
 impl Fragment {
@@ -55,18 +71,40 @@ impl Fragment {
             source,
         };
         let text = files::if_exists(files::read_text(path, LIMIT)).map_err(read)?;
-        toml::from_str(&text.unwrap_or_default()).map_err(|error| FragmentError::Parse {
+        let text = text.unwrap_or_default();
+        toml::from_str(&text).map_err(|error| FragmentError::Parse {
             path: path.to_owned(),
-            source: error.into(),
+            source: ParseError::new(&text, &error),
         })
     }
 
     /// Reads all `*.toml` of `dirs`: a later directory wins, and in a directory a later name.
     pub fn read_all(dirs: &[PathBuf]) -> Result<Self, FragmentError> {
+        Self::merge(dirs, None)
+    }
+
+    /// As [`Self::read_all`] would read with `self` as the content of the file at `path`.
+    pub fn read_all_with(&self, path: &Path, dirs: &[PathBuf]) -> Result<Self, FragmentError> {
+        Self::merge(dirs, Some((path, self)))
+    }
+
+    fn merge(dirs: &[PathBuf], replaced: Option<(&Path, &Self)>) -> Result<Self, FragmentError> {
         let mut merged = Self::default();
         for dir in dirs {
-            for path in toml_files(dir)? {
-                merged = Self::read(&path)?.or(merged);
+            let mut paths = toml_files(dir)?;
+            if let Some((path, _)) = replaced
+                && path.parent() == Some(dir)
+                && !paths.iter().any(|known| known == path)
+            {
+                paths.push(path.to_owned());
+                paths.sort();
+            }
+            for path in paths {
+                let fragment = match replaced {
+                    Some((replaced, fragment)) if replaced == path => fragment.clone(),
+                    _ => Self::read(&path)?,
+                };
+                merged = fragment.or(merged);
             }
         }
         Ok(merged)
@@ -141,6 +179,21 @@ mod tests {
         let error = Fragment::read_all(&[tree.path().to_owned()]).unwrap_err();
         assert!(error.to_string().contains("50-site.toml"), "{error}");
         let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(cause.contains("unknown field `check-intervall`"), "{cause}");
+        assert!(
+            cause.starts_with("line 1: unknown field `check-intervall`"),
+            "{cause}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_but_not_repeated() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("50-site.toml");
+        let text = "check-interval = 15\nhttps-proxy = 'http://name:word@proxy.example.com\n";
+        fs::write(&path, text).unwrap();
+        let error = Fragment::read(&path).unwrap_err();
+        let told = crate::failure::Failure::from_error(&error).one_line();
+        assert!(told.contains(": line 2: "), "{told}");
+        assert!(!told.contains("word"), "{told}");
     }
 }

@@ -94,12 +94,22 @@ impl Settings {
 }
 
 fn invalid(key: Key, value: &str, expected: &'static str) -> SettingsError {
-    let value = value.chars().take(200).collect();
+    let value = without_password(value).chars().take(200).collect();
     SettingsError::Value {
         key,
         value,
         expected,
     }
+}
+
+/// The error gets into the log, and into the status that everyone may ask for.
+fn without_password(address: &str) -> String {
+    let Some(at) = address.rfind('@') else {
+        return address.to_owned();
+    };
+    let scheme = address.find("://").map(|colon| colon + "://".len());
+    let start = scheme.filter(|start| *start <= at).unwrap_or(0);
+    format!("{}…{}", &address[..start], &address[at..])
 }
 
 fn remote_server(text: Option<&str>, allow_plain_http: bool) -> Result<Option<Url>, SettingsError> {
@@ -247,6 +257,27 @@ mod tests {
         ] {
             assert!(url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_without_its_password() {
+        for wrong in [
+            "ftp://name:word@proxy:1",
+            "name:word@proxy:1",
+            "ftp://name:wo@rd@proxy:1",
+        ] {
+            let error = check(&format!("https-proxy = '{wrong}'")).unwrap_err();
+            assert!(
+                error.contains("…@proxy:1` is not a value of `https-proxy`"),
+                "{error}"
+            );
+            assert!(!error.contains("name") && !error.contains("wo"), "{error}");
+        }
+        let error = check("remote-server = 'https://name:word@example.com'").unwrap_err();
+        assert!(
+            error.starts_with("`https://…@example.com` is not"),
+            "{error}"
+        );
     }
 
     #[test]
