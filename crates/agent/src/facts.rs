@@ -51,7 +51,7 @@ pub enum FactsError {
 impl MachineFacts {
     pub fn read(paths: &Paths) -> Result<Self, FactsError> {
         Ok(Self {
-            machine_id: machine_id(&line(&paths.machine_id())?)?,
+            machine_id: machine_id(&paths.machine_id())?,
             hostname: hostname(&line(&paths.proc("sys/kernel/hostname"))?),
             kernel: kernel_build(paths)?,
             boot_id: boot_id(&paths.proc("sys/kernel/random/boot_id"))?,
@@ -74,7 +74,19 @@ fn line(path: &Path) -> Result<String, FactsError> {
 }
 
 /// See [`MachineId`].
-fn machine_id(etc_machine_id: &str) -> Result<MachineId, FactsError> {
+fn machine_id(path: &Path) -> Result<MachineId, FactsError> {
+    let etc_machine_id = line(path)?;
+    // An image before its first boot has an empty file or the word `uninitialized`: all its
+    // copies would pass for one machine (source: machine-id(5), "First Boot Semantics").
+    let is_id = etc_machine_id.len() == 32
+        && etc_machine_id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && etc_machine_id.bytes().any(|byte| byte != b'0');
+    if !is_id {
+        return Err(FactsError::Content {
+            path: path.to_owned(),
+            expected: "a machine id of 32 hex digits; `systemd-machine-id-setup` makes one",
+        });
+    }
     let digest = Sha256::new()
         .chain_update(MACHINE_ID_KEY)
         .chain_update(etc_machine_id)
@@ -168,6 +180,22 @@ mod tests {
             FakeTree::MACHINE_ID,
             "the id itself stays here"
         );
+    }
+
+    #[test]
+    fn copies_of_an_image_that_never_booted_are_no_machine() {
+        let tree = FakeTree::new();
+        for content in ["", "uninitialized\n", &"0".repeat(32), "0123"] {
+            tree.write("etc/machine-id", content.as_bytes());
+            let error = MachineFacts::read(&tree.paths()).unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "/etc/machine-id` does not hold a machine id of 32 hex digits; \
+                     `systemd-machine-id-setup` makes one"
+                ),
+                "{error}"
+            );
+        }
     }
 
     #[test]
