@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::rand::GetRandomFlags;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -42,15 +43,25 @@ pub async fn run(
     // A task of its own: a stop must not cut it off while the kernel loads a module, or nobody
     // would note the kernel's answer in the journal.
     let work = tokio::spawn(keep_patched(paths.clone(), engine.clone()));
-    tokio::select! {
-        () = listener.serve(engine.clone()) => {}
-        _ = work => warn!("the check-in loop ended"),
-        () = stop => {}
-    }
+    let ended = tokio::select! {
+        () = listener.serve(engine.clone()) => Err(Failure::new("the socket is closed")),
+        result = work => Err(loop_ended(result)),
+        () = stop => Ok(()),
+    };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping; live patches stay in force");
     engine.stop(STOP_PATIENCE).await;
-    Ok(())
+    ended
+}
+
+/// A daemon that no longer checks in must not look as if it had been stopped: the service manager
+/// starts it anew after a failure alone.
+fn loop_ended(result: Result<(), JoinError>) -> Failure {
+    let failure = Failure::new("the check-in loop ended by itself");
+    match result {
+        Ok(()) => failure,
+        Err(error) => failure.because(error.to_string()),
+    }
 }
 
 /// One daemon at a time, or two of them could load the same patch.
@@ -269,6 +280,36 @@ mod tests {
         assert!(machine.engine.report().await.unwrap().quarantine.is_empty());
         machine.engine.apply_from_cache().await.unwrap();
         assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_breaks_down_ends_the_daemon_with_a_failure() {
+        /// It breaks down once, at the loop's first look at it.
+        #[derive(Debug, Default)]
+        struct BrokenClock(std::sync::atomic::AtomicBool);
+        impl crate::clock::Clock for BrokenClock {
+            fn now(&self) -> jiff::Timestamp {
+                let broke_before = self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
+                assert!(broke_before, "the clock is broken");
+                crate::testing::time(0)
+            }
+        }
+        let tree = Arc::new(crate::testing::FakeTree::new());
+        let kernel = Arc::new(crate::testing::FakeKernel::new(tree.clone()));
+        let patience = Duration::from_secs(1);
+        let engine = Engine::open(
+            tree.paths(),
+            kernel,
+            Arc::new(BrokenClock::default()),
+            patience,
+        )
+        .unwrap();
+        let ended = run(&tree.paths(), Arc::new(engine), std::future::pending()).await;
+        let failure = ended.unwrap_err().one_line();
+        assert!(
+            failure.starts_with("the check-in loop ended by itself: "),
+            "{failure}"
+        );
     }
 
     #[tokio::test]
