@@ -13,6 +13,7 @@ use ureq::{Agent, Body};
 use url::Url;
 
 use crate::failure::Failure;
+use crate::text;
 
 /// Largest answer that is read.
 const ANSWER_LIMIT: u64 = 64 * 1024;
@@ -225,12 +226,8 @@ impl Api {
 
 /// What a server writes is shown on terminals: no control characters, no novels.
 fn shortened(mut problem: Problem) -> Problem {
-    for text in [&mut problem.title, &mut problem.detail] {
-        *text = text
-            .chars()
-            .filter(|character| !character.is_control())
-            .take(500)
-            .collect();
+    for shown in [&mut problem.title, &mut problem.detail] {
+        *shown = text::one_line(shown, 500);
     }
     problem
 }

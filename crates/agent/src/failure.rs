@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text;
+
 /// An error with its causes and advice, fit to travel over the socket and to be printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -28,13 +30,13 @@ impl Failure {
     }
 
     /// Takes an error with its chain of sources; a source that only repeats the sentence before
-    /// it is left out.
+    /// it is left out. Some repeat what a server sent, so control characters are left out too.
     pub fn from_error(error: &(dyn Error + 'static)) -> Self {
-        let mut failure = Self::new(error.to_string());
+        let mut failure = Self::new(text::lines(&error.to_string()));
         let mut last = failure.message.clone();
         let mut source = error.source();
         while let Some(error) = source {
-            let text = error.to_string();
+            let text = text::lines(&error.to_string());
             if !last.contains(&text) {
                 failure.causes.push(text.clone());
                 last = text;
@@ -98,5 +100,14 @@ mod tests {
         hint: look at the disk
         ");
         assert_eq!(failure.one_line(), "cannot read `state.json`: disk on fire");
+    }
+
+    #[test]
+    fn what_a_server_wrote_cannot_steer_a_terminal_through_an_error() {
+        let outer = Outer(std::io::Error::other("unknown variant `\u{1b}[2J`"));
+        assert_eq!(
+            Failure::from_error(&outer).causes,
+            ["unknown variant `[2J`"]
+        );
     }
 }

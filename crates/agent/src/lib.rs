@@ -26,4 +26,5 @@ pub mod state;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod transport;

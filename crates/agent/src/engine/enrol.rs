@@ -13,6 +13,10 @@ use crate::config;
 use crate::failure::Failure;
 use crate::http;
 use crate::state::Enrolment;
+use crate::text;
+
+/// Longest name of a plan, in characters.
+const LONGEST_PLAN: usize = 100;
 
 impl Engine {
     /// Enrols the machine with an account's token, then refreshes. Enabling an enabled machine
@@ -31,7 +35,10 @@ impl Engine {
         let (token, request) = (token.to_owned(), self.enrol_request());
         let answer = call(move || api.enrol(&token, &request)).await?;
         let at = self.clock.now();
-        let plan = answer.plan;
+        let plan = text::one_line(&answer.plan, LONGEST_PLAN);
+        // A machine that goes down in between must not send the new secret to another server.
+        self.memory
+            .change(&self.dir, |state| state.enrolment = None)?;
         self.dir
             .write_secret(&answer.machine_secret)
             .map_err(|e| Failure::from_error(&e))?;

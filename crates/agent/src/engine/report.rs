@@ -15,6 +15,7 @@ use crate::state::State;
 use crate::status::{
     CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, QuarantineReport, StatusReport,
 };
+use crate::text;
 
 /// Manifests that were proven: of the version in force and of the one on offer.
 const KEPT_MANIFESTS: usize = 2;
@@ -148,11 +149,10 @@ fn check(state: &State) -> CheckReport {
 
 /// What a manifest says is shown on terminals: no control characters.
 fn fix_report(fix: &Fix, patched: bool) -> FixReport {
-    let plain = |text: &str| text.replace(|c: char| c.is_control() && c != '\n', "");
     FixReport {
         cve: fix.cve.to_string(),
-        title: plain(&fix.title),
-        description: plain(&fix.description),
+        title: text::lines(&fix.title),
+        description: text::lines(&fix.description),
         patched,
     }
 }
