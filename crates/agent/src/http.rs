@@ -36,7 +36,7 @@ pub enum HttpError {
 }
 
 /// Makes a client for `server`. Statuses are left to the caller, and a redirect never carries
-/// the bearer on.
+/// the bearer on, nor leads from https to plain http.
 pub fn client(settings: &Settings, server: &Url) -> Result<Agent, HttpError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
@@ -46,6 +46,7 @@ pub fn client(settings: &Settings, server: &Url) -> Result<Agent, HttpError> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(3)
+        .https_only(server.scheme() == "https")
         .user_agent(concat!("livepatch/", env!("CARGO_PKG_VERSION")))
         .timeout_global(Some(CALL_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -143,6 +144,19 @@ mod tests {
     fn settings(toml: &str) -> Settings {
         let fragment: Fragment = toml::from_str(toml).unwrap();
         Settings::check(&fragment, &Paths::new("/")).unwrap()
+    }
+
+    #[test]
+    fn a_client_of_an_https_server_stays_with_https() {
+        let client_of = |server: &str| client(&settings(""), &server.parse().unwrap()).unwrap();
+        let protected = client_of("https://livepatch.example.com/");
+        let answer = protected.get("http://127.0.0.1:1/").call();
+        assert!(
+            matches!(answer, Err(ureq::Error::RequireHttpsOnly(_))),
+            "{answer:?}"
+        );
+        let plain = client_of("http://127.0.0.1:1/");
+        assert!(!plain.config().https_only());
     }
 
     #[test]
