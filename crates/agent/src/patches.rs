@@ -144,9 +144,7 @@ impl Patches {
         kernel: &KernelBuild,
         version: PatchVersion,
     ) -> Result<VerifiedPatch, PatchError> {
-        let client = Client::offline(&self.trusted_root()?, &self.datastore).await?;
-        let manifest = self.cached(&client, kernel, version, TargetKind::Manifest)?;
-        let manifest = parse(version, &manifest)?;
+        let (client, manifest) = self.proven_manifest(kernel, version).await?;
         let module = self.cached(&client, kernel, version, TargetKind::Module)?;
         module_check::check(&manifest, &module, version, kernel)?;
         Ok(VerifiedPatch { manifest, module })
@@ -158,11 +156,20 @@ impl Patches {
         kernel: &KernelBuild,
         version: PatchVersion,
     ) -> Result<Manifest, PatchError> {
+        let (_, manifest) = self.proven_manifest(kernel, version).await?;
+        Ok(manifest)
+    }
+
+    async fn proven_manifest(
+        &self,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+    ) -> Result<(Client, Manifest), PatchError> {
         let client = Client::offline(&self.trusted_root()?, &self.datastore).await?;
         let manifest = self.cached(&client, kernel, version, TargetKind::Manifest)?;
         let manifest = parse(version, &manifest)?;
         module_check::check_manifest(&manifest, version, kernel)?;
-        Ok(manifest)
+        Ok((client, manifest))
     }
 
     /// The versions whose module is in the cache; nothing is proven yet.
