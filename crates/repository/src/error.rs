@@ -27,6 +27,10 @@ pub enum RepositoryError {
     },
     #[error("`{}` is not an ed25519 key in PEM form (PKCS#8)", path.display())]
     KeyFile { path: PathBuf },
+    #[error("`{}` lies within `{}`, which everyone may read", keys.display(), dir.display())]
+    PublicKeyFolder { keys: PathBuf, dir: PathBuf },
+    #[error("`{}` would hold the root keys beside the others", dir.display())]
+    SharedKeyFolder { dir: PathBuf },
     #[error("cannot make a key")]
     MakeKey,
     #[error("no key in `{}` counts for the {role} role", dir.display())]
@@ -88,6 +92,10 @@ impl RepositoryError {
             }
             Self::KeyFile { .. } | Self::MissingKey { .. } => {
                 "name the folder that holds this repository's keys, or rotate the key with the root keys"
+            }
+            Self::PublicKeyFolder { .. } => "name a folder for the keys outside of the repository",
+            Self::SharedKeyFolder { .. } => {
+                "name a folder of its own for the root keys, which belong off line"
             }
             Self::MakeKey => "try again; the system's source of randomness failed",
             Self::Threshold { .. } => "choose a threshold not above the number of root keys",

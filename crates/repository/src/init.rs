@@ -59,6 +59,7 @@ pub async fn init(options: &InitOptions, now: Timestamp) -> Result<Vec<u8>, Repo
         fs::create_dir_all(&dir).map_err(RepositoryError::io("make the folder", dir))?;
     }
     let _lock = PublisherLock::take(&layout)?;
+    require_private(options)?;
     for path in [layout.root(1), layout.timestamp()] {
         require_absent(&path)?;
     }
@@ -97,6 +98,35 @@ async fn write_first_state(
         .commit(None, Change::Targets(Box::new(targets)))
         .await?;
     Ok(())
+}
+
+/// A repository's folder is served as it is, and a thief of the online keys should not find the
+/// root keys with them.
+fn require_private(options: &InitOptions) -> Result<(), RepositoryError> {
+    let dir = resolved(&options.dir)?;
+    for keys in [&options.keys, &options.root_keys] {
+        if resolved(keys)?.starts_with(&dir) {
+            return Err(RepositoryError::PublicKeyFolder {
+                keys: keys.clone(),
+                dir: options.dir.clone(),
+            });
+        }
+    }
+    if resolved(&options.keys)? == resolved(&options.root_keys)? {
+        let dir = options.keys.clone();
+        return Err(RepositoryError::SharedKeyFolder { dir });
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it exists.
+fn resolved(path: &Path) -> Result<PathBuf, RepositoryError> {
+    let absolute = std::path::absolute(path).map_err(RepositoryError::io("find", path))?;
+    let existing = absolute.ancestors().find_map(|ancestor| {
+        let rest = absolute.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    Ok(existing.unwrap_or(absolute))
 }
 
 /// Makes several keys of a role in a folder.

@@ -123,6 +123,32 @@ async fn an_existing_repository_or_key_folder_is_left_alone() {
 }
 
 #[tokio::test]
+async fn keys_go_neither_into_the_repository_nor_all_into_one_folder() {
+    let shop = Shop::open().await;
+    let at = |name: &str| shop.path(name);
+    std::fs::create_dir(at("second")).unwrap();
+    std::os::unix::fs::symlink(at("second"), at("link")).unwrap();
+    let public = [
+        InitOptions::new(at("second"), at("second/keys"), at("new root keys")),
+        InitOptions::new(at("second"), at("new keys"), at("link/root keys")),
+    ];
+    for options in public {
+        let refused = init(&options, start()).await;
+        assert!(
+            matches!(refused, Err(RepositoryError::PublicKeyFolder { .. })),
+            "{refused:?}"
+        );
+    }
+    let together = InitOptions::new(at("second"), at("new keys"), at("new keys"));
+    let refused = init(&together, start()).await;
+    assert!(
+        matches!(refused, Err(RepositoryError::SharedKeyFolder { .. })),
+        "{refused:?}"
+    );
+    assert!(!at("new keys").exists());
+}
+
+#[tokio::test]
 async fn a_folder_without_a_repository_is_said_to_have_none() {
     let shop = Shop::open().await;
     let nothing = suture_repository::Publisher::new(shop.path("nothing"), &shop.publisher.keys);
