@@ -65,7 +65,7 @@ pub(crate) fn set_keys(root: &mut Root, role: Role, keys: &[SigningKey], thresho
 }
 
 /// The threshold of a role, and how many of the given keys count for it.
-pub(crate) fn count(root: &Root, role: Role, keys: &[SigningKey]) -> (u64, u64) {
+fn count(root: &Root, role: Role, keys: &[SigningKey]) -> (u64, u64) {
     let Some(role_keys) = root.roles.get(&role.to_tough()) else {
         return (1, 0);
     };
@@ -123,7 +123,11 @@ async fn sign_under(
     .map_err(failed)
 }
 
-fn require_threshold(root: &Root, keys: &[SigningKey], dir: &Path) -> Result<(), RepositoryError> {
+pub(crate) fn require_threshold(
+    root: &Root,
+    keys: &[SigningKey],
+    dir: &Path,
+) -> Result<(), RepositoryError> {
     let (needed, found) = count(root, Role::Root, keys);
     if found < needed {
         return Err(RepositoryError::TooFewRootKeys {

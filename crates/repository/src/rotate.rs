@@ -49,7 +49,8 @@ impl Publisher {
         let repository = current::load(&layout, None).await?;
         let old_root = repository.root().signed.clone();
         let mut keys = keys::read_dir(old)?;
-        require_old_threshold(&old_root, &keys, old)?;
+        // Before new keys are made: nothing is left behind by a try without enough root keys.
+        root::require_threshold(&old_root, &keys, old)?;
         let mut new_root = root::next(&old_root, &self.expiries, now)?;
         let new_keys = generate(new, Role::Root, count)?;
         root::set_keys(&mut new_root, Role::Root, &new_keys, threshold);
@@ -72,7 +73,8 @@ impl Publisher {
         let repository = current::load(&layout, None).await?;
         let old_root = repository.root().signed.clone();
         let offline_keys = keys::read_dir(root_keys)?;
-        require_old_threshold(&old_root, &offline_keys, root_keys)?;
+        // Before new keys are made: nothing is left behind by a try without enough root keys.
+        root::require_threshold(&old_root, &offline_keys, root_keys)?;
         let mut new_root = root::next(&old_root, &self.expiries, now)?;
         let new_key = generate(&self.keys, role.into(), 1)?;
         root::set_keys(&mut new_root, role.into(), &new_key, 1);
@@ -110,23 +112,6 @@ impl Publisher {
             .await?;
         Ok(())
     }
-}
-
-/// Before new keys are made: nothing is left behind by a try without enough root keys.
-fn require_old_threshold(
-    root: &Root,
-    keys: &[SigningKey],
-    dir: &Path,
-) -> Result<(), RepositoryError> {
-    let (needed, found) = root::count(root, Role::Root, keys);
-    if found < needed {
-        return Err(RepositoryError::TooFewRootKeys {
-            needed,
-            found,
-            dir: dir.to_owned(),
-        });
-    }
-    Ok(())
 }
 
 async fn sign_and_write(
