@@ -13,6 +13,9 @@ fn main() -> ExitCode {
             for cause in error.chain().skip(1) {
                 eprintln!("  caused by: {cause}");
             }
+            if let Some(hint) = suture::cli::hint(&error) {
+                eprintln!("\nhint: {hint}");
+            }
             ExitCode::FAILURE
         }
     }

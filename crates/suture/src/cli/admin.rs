@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Subcommand;
 use suture_store::{
-    Account, Actor, EmailAddress, NewAccount, OperatorName, Plan, Store, TokenLabel,
+    Account, Actor, AuditEntry, EmailAddress, NewAccount, OperatorName, Plan, Store, TokenLabel,
 };
 use suture_store_sqlite::SqliteStore;
+
+use super::output::print;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,7 +30,7 @@ enum Command {
     Token(TokenCommand),
     /// List an account's machines.
     Machines { email: String },
-    /// Show the latest changes, newest first.
+    /// Show the latest changes, newest first: when, who, what, to what, of which account.
     Audit {
         /// How many.
         #[arg(long, default_value_t = 50)]
@@ -87,12 +89,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Account(AccountCommand::List) => {
             for account in store.accounts().await? {
-                println!(
-                    "{}\t{}\t{}",
+                print(&format!(
+                    "{}\t{}\t{}\n",
                     account.email,
                     account.plan.as_str(),
                     account.created
-                );
+                ))?;
             }
         }
         Command::Token(TokenCommand::Create { email, label }) => {
@@ -106,7 +108,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 let state = token
                     .revoked
                     .map_or("valid".to_owned(), |at| format!("revoked {at}"));
-                println!("{}\t{}\t{}\t{state}", token.id, token.label, token.created);
+                print(&format!(
+                    "{}\t{}\t{}\t{state}\n",
+                    token.id, token.label, token.created
+                ))?;
             }
         }
         Command::Token(TokenCommand::Revoke { id }) => {
@@ -118,19 +123,31 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 let seen = machine
                     .last_check_in
                     .map_or("never".to_owned(), |last| last.at.to_string());
-                println!(
-                    "{}\t{}\t{}\t{seen}",
+                print(&format!(
+                    "{}\t{}\t{}\t{seen}\n",
                     machine.id, machine.hostname, machine.kernel.release
-                );
+                ))?;
             }
         }
         Command::Audit { last } => {
             for entry in store.audit_log(None, last).await? {
-                println!("{entry:?}");
+                print(&audit_line(&entry))?;
             }
         }
     }
     Ok(())
+}
+
+/// When, who, what, to what, of which account; separated by tabs.
+fn audit_line(entry: &AuditEntry) -> String {
+    let AuditEntry {
+        at,
+        actor,
+        action,
+        account,
+        subject,
+    } = entry;
+    format!("{at}\t{actor}\t{action}\t{subject}\taccount:{account}\n")
 }
 
 async fn find(store: &SqliteStore, email: &str) -> anyhow::Result<Account> {
@@ -152,4 +169,29 @@ fn operator() -> anyhow::Result<Actor> {
         .find_map(|name| std::env::var(name).ok());
     let name: OperatorName = name.unwrap_or_else(|| "root".to_owned()).parse()?;
     Ok(Actor::Operator(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use suture_store::{AccountId, Action, Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_audit_log_is_for_people_and_for_cut() {
+        let account: AccountId = "6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11".parse().unwrap();
+        let entry = AuditEntry {
+            at: "2026-11-20T08:00:00Z".parse().unwrap(),
+            actor: Actor::Operator("root".parse().unwrap()),
+            action: Action::ChangePlan,
+            account,
+            subject: Subject::Account(account),
+        };
+        assert_eq!(
+            audit_line(&entry),
+            "2026-11-20T08:00:00Z\toperator:root\tchange-plan\t\
+             account:6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11\t\
+             account:6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11\n"
+        );
+    }
 }

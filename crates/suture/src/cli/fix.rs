@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use suture_factory::archive::{Archive, Package};
 use suture_factory::{Log, source_difference};
+
+use super::output::{print, write_file};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,12 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (from, to) = (package(&args.from), package(&args.to));
     let diff = source_difference(&archive, &from, &to, &args.files, &log)?;
     match &args.output {
-        Some(path) => {
-            std::fs::write(path, diff).with_context(|| format!("cannot write `{}`", path.display()))
-        }
-        None => {
-            print!("{diff}");
-            Ok(())
-        }
+        Some(path) => write_file(path, diff.as_bytes()),
+        None => print(&diff),
     }
 }

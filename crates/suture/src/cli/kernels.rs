@@ -3,6 +3,8 @@
 use suture_factory::archive::Archive;
 use suture_factory::{Log, stock_releases};
 
+use super::output::print;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Source series.
@@ -27,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         } else {
             "no source"
         };
-        println!("{release}\t{version}\t{source}");
+        print(&format!("{release}\t{version}\t{source}\n"))?;
     }
     Ok(())
 }

@@ -5,16 +5,19 @@ mod build;
 mod fix;
 mod kernels;
 mod module_key;
+mod output;
 mod prove;
 mod publish;
 mod rebuild;
 mod repository;
 mod serve;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use suture_repository::RepositoryError;
 
 /// Live patches for Linux kernels: build them, publish them, serve them.
 #[derive(Debug, Parser)]
@@ -68,6 +71,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// What to do about an error, where its maker knows.
+pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    let mut causes = error.chain();
+    let repository = causes.find_map(|cause| cause.downcast_ref::<RepositoryError>())?;
+    Some(repository.hint())
+}
+
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()
         .context("cannot start the runtime")?
@@ -79,15 +89,17 @@ const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 /// Reads a file that a person named, within bounds.
 fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let length = std::fs::metadata(path)
-        .with_context(|| format!("cannot read `{}`", path.display()))?
-        .len();
+    let mut bytes = Vec::new();
+    // A pipe has no length to look at before.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
     anyhow::ensure!(
-        length <= MAX_INPUT_BYTES,
-        "`{}` has {length} bytes, more than the {MAX_INPUT_BYTES} that are read",
+        bytes.len() as u64 <= MAX_INPUT_BYTES,
+        "`{}` has more than the {MAX_INPUT_BYTES} bytes that are read",
         path.display()
     );
-    std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+    Ok(bytes)
 }
 
 fn read_input_text(path: &Path) -> anyhow::Result<String> {
@@ -108,5 +120,72 @@ impl CacheArgs {
         self.cache
             .clone()
             .unwrap_or_else(suture_factory::default_cache)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn refused(line: &str) -> (ErrorKind, String) {
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rating_needs_its_author_and_a_known_severity() {
+        let build = "suture build --kernel 6.1.0-53-amd64 --patch-version 1.1 --fix f --advisory a \
+                     --output o";
+        assert!(Cli::try_parse_from(build.split(' ')).is_ok());
+        let (kind, _) = refused(&format!("{build} --severity CVE-2026-90327=high"));
+        assert_eq!(kind, ErrorKind::MissingRequiredArgument);
+        let (_, text) = refused(&format!(
+            "{build} --rated-by us --severity CVE-2026-90327=bad"
+        ));
+        assert!(
+            text.contains("expected none, low, medium, high or critical"),
+            "{text}"
+        );
+        let (_, text) = refused(&format!("{build} --module-key k"));
+        assert!(text.contains("--module-certificate"), "{text}");
+    }
+
+    #[test]
+    fn a_server_has_tls_unless_plain_http_is_said_aloud() {
+        let (kind, text) = refused("suture serve --repository r");
+        assert_eq!(kind, ErrorKind::MissingRequiredArgument);
+        assert!(text.contains("--tls-certificate"), "{text}");
+        let (kind, _) = refused("suture serve --repository r --tls-certificate c");
+        assert_eq!(kind, ErrorKind::MissingRequiredArgument);
+        let plain = "suture serve --repository r --plain-http";
+        assert!(Cli::try_parse_from(plain.split(' ')).is_ok());
+        let (kind, _) = refused(&format!("{plain} --tls-certificate c --tls-key k"));
+        assert_eq!(kind, ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn advice_of_the_repository_reaches_the_person() {
+        let path = PathBuf::from("keys");
+        let error = anyhow::Error::new(RepositoryError::Exists { path }).context("cannot begin");
+        let advice = "choose another folder; nothing was overwritten";
+        assert_eq!(hint(&error), Some(advice));
+        assert_eq!(hint(&anyhow::anyhow!("another")), None);
+    }
+
+    #[test]
+    fn an_endless_input_is_refused() {
+        let error = read_input(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`/dev/zero` has more than the 67108864 bytes that are read"
+        );
     }
 }
