@@ -85,5 +85,7 @@ fn start_logging() {
         .json()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that goes away must not bring requests down.
+        .log_internal_errors(false)
         .init();
 }
