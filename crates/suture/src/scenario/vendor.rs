@@ -7,10 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use rcgen::{CertificateParams, KeyPair, SanType};
+use suture_vm::end_with_parent;
 use thiserror::Error;
 
 /// The host's loopback as a guest sees it (QEMU user networking).
 const HOST_FROM_GUEST: &str = "10.0.2.2";
+
+/// File that marks a folder as ours to empty.
+const MARK: &str = ".made-by-suture";
 
 /// A vendor's folder with everything that belongs to it.
 #[derive(Debug)]
@@ -32,12 +36,7 @@ pub struct CommandFailed {
 impl Vendor {
     /// Works in a new folder; what an earlier run left there goes.
     pub fn new(folder: &Path, narrate: bool) -> anyhow::Result<Self> {
-        if folder.exists() {
-            std::fs::remove_dir_all(folder)
-                .with_context(|| format!("cannot remove `{}`", folder.display()))?;
-        }
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        make_new_folder(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
             programs: programs_folder()?,
@@ -171,7 +170,8 @@ impl Vendor {
             .args(arguments)
             .current_dir(&self.folder)
             .stdin(Stdio::null());
-        let child = command.stdout(Stdio::piped()).stderr(stderr).spawn();
+        command.stdout(Stdio::piped()).stderr(stderr);
+        let child = end_with_parent(&mut command).spawn();
         let mut child = child.context("cannot start the server")?;
         let stdout = child
             .stdout
@@ -194,6 +194,26 @@ impl Vendor {
             })?;
         Ok(server)
     }
+}
+
+/// Makes the folder, or empties it. One that we did not make is never emptied: it may be
+/// somebody's home.
+fn make_new_folder(folder: &Path) -> anyhow::Result<()> {
+    let mark = folder.join(MARK);
+    if mark.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove `{}`", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+    let mut entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
+    anyhow::ensure!(
+        entries.next().is_none(),
+        "`{}` holds files that no earlier run made; name another folder, or empty it yourself",
+        folder.display()
+    );
+    std::fs::write(&mark, "").with_context(|| format!("cannot write `{}`", mark.display()))
 }
 
 /// A running server, stopped when dropped.
@@ -249,4 +269,25 @@ fn programs_folder() -> anyhow::Result<PathBuf> {
             program.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_of_ours_is_emptied() {
+        let home = tempfile::tempdir().unwrap();
+        let ours = home.path().join("demo");
+        make_new_folder(&ours).unwrap();
+        std::fs::write(ours.join("token"), "old").unwrap();
+        make_new_folder(&ours).unwrap();
+        assert!(!ours.join("token").exists());
+        let error = make_new_folder(home.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("holds files that no earlier run made"),
+            "{error}"
+        );
+        assert!(ours.exists());
+    }
 }
