@@ -109,6 +109,9 @@ fn read_record(path: &Path) -> anyhow::Result<(Record, String)> {
     let text = super::read_input_text(path)?;
     let record = Record::parse(text.as_bytes())
         .with_context(|| format!("`{}` is no usable CVE record", path.display()))?;
+    for disagreement in record.disagreements() {
+        eprintln!("note: {disagreement}");
+    }
     Ok((record, text))
 }
 

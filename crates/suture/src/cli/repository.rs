@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use suture_repository::{Expiries, InitOptions, Publisher, init};
+use suture_repository::{Expiries, InitOptions, OnlineRole, Publisher, init};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -12,6 +12,59 @@ pub enum Command {
     Init(InitArgs),
     /// Sign the metadata again before it expires; run it daily where the keys are.
     Refresh(PublisherArgs),
+    /// Sign the root again with the same keys before it expires; needs the root keys.
+    RenewRoot(RenewRootArgs),
+    /// Replace the root keys; the next root is signed by the old keys and the new ones.
+    RotateRoot(RotateRootArgs),
+    /// Replace the key of targets, snapshot or timestamp; needs the root keys.
+    RotateKey(RotateKeyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RenewRootArgs {
+    /// Folder with the root keys.
+    #[arg(long)]
+    root_keys: PathBuf,
+    #[command(flatten)]
+    publisher: PublisherArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RotateRootArgs {
+    /// Folder with the present root keys.
+    #[arg(long)]
+    root_keys: PathBuf,
+    /// Folder for the new root keys.
+    #[arg(long)]
+    new_root_keys: PathBuf,
+    /// Number of new root keys.
+    #[arg(long, default_value_t = 1)]
+    root_key_count: u64,
+    /// How many of them must sign a new root.
+    #[arg(long, default_value_t = 1)]
+    root_threshold: u64,
+    #[command(flatten)]
+    publisher: PublisherArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RotateKeyArgs {
+    #[arg(value_parser = parse_role, value_name = "ROLE")]
+    role: OnlineRole,
+    /// Folder with the root keys.
+    #[arg(long)]
+    root_keys: PathBuf,
+    #[command(flatten)]
+    publisher: PublisherArgs,
+}
+
+fn parse_role(text: &str) -> Result<OnlineRole, &'static str> {
+    match text {
+        "targets" => Ok(OnlineRole::Targets),
+        "snapshot" => Ok(OnlineRole::Snapshot),
+        "timestamp" => Ok(OnlineRole::Timestamp),
+        _ => Err("expected targets, snapshot or timestamp"),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,7 +139,44 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             println!("signed again: {versions:?}");
             Ok(())
         }
+        Command::RenewRoot(RenewRootArgs {
+            root_keys,
+            publisher,
+        }) => {
+            let now = crate::clock::now();
+            report_root(publisher.publisher().renew_root(&root_keys, now).await?);
+            Ok(())
+        }
+        Command::RotateRoot(args) => {
+            let keys = (args.root_key_count, args.root_threshold);
+            let (old, new) = (&args.root_keys, &args.new_root_keys);
+            let publisher = args.publisher.publisher();
+            report_root(
+                publisher
+                    .rotate_root_keys(old, new, keys, crate::clock::now())
+                    .await?,
+            );
+            Ok(())
+        }
+        Command::RotateKey(RotateKeyArgs {
+            role,
+            root_keys,
+            publisher,
+        }) => {
+            let now = crate::clock::now();
+            report_root(
+                publisher
+                    .publisher()
+                    .rotate_role_key(role, &root_keys, now)
+                    .await?,
+            );
+            Ok(())
+        }
     }
+}
+
+fn report_root(version: u64) {
+    println!("root version {version} is signed; machines take it at their next check-in");
 }
 
 async fn run_init(args: InitArgs) -> anyhow::Result<()> {

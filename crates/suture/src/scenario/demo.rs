@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use suture_factory::archive::Archive;
 use suture_factory::{Log, ShippedKernel, default_cache};
+use suture_kernel::KernelRelease;
 use suture_vm::probe::Verdict;
 
 use super::{Guest, KnownFix, Picked, Probe, SECCOMP, Server, Vendor, pick};
@@ -18,6 +19,9 @@ pub struct Args {
     /// Address of the server.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: String,
+    /// Kernel release to show it on [default: the newest that lacks the fix].
+    #[arg(long, value_name = "RELEASE")]
+    kernel: Option<KernelRelease>,
 }
 
 /// The version of the demo's live patch.
@@ -32,7 +36,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let vendor = Vendor::new(&folder, true)?;
     let archive = Archive::new(&default_cache(), Log::none());
 
-    let picked = acts.play("pick a kernel that lacks a fix", || choose(&archive, fix))?;
+    let picked = acts.play("pick a kernel that lacks a fix", || {
+        choose(&archive, fix, args.kernel.as_ref())
+    })?;
     acts.play("make the fix from two source packages", || {
         make_fix(&vendor, fix, &picked)
     })?;
@@ -60,8 +66,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn choose(archive: &Archive, fix: &KnownFix) -> anyhow::Result<Picked> {
-    let picked = pick(archive, fix)?;
+fn choose(
+    archive: &Archive,
+    fix: &KnownFix,
+    wanted: Option<&KernelRelease>,
+) -> anyhow::Result<Picked> {
+    let picked = pick(archive, fix, wanted)?;
     say(&format!("{}: {}", fix.cve, fix.hole));
     say(&format!(
         "the stock kernel {} ({}) lacks the fix",

@@ -19,8 +19,12 @@ pub struct Picked {
 }
 
 /// The newest stock kernel without the fix whose source is on offer, and the first source on
-/// offer with it.
-pub fn pick(archive: &Archive, fix: &KnownFix) -> anyhow::Result<Picked> {
+/// offer with it. A release that is asked for by name is taken instead of the newest.
+pub fn pick(
+    archive: &Archive,
+    fix: &KnownFix,
+    wanted: Option<&KernelRelease>,
+) -> anyhow::Result<Picked> {
     let sources = archive.versions(fix.package)?;
     let series = fix.package.trim_start_matches("linux-source-");
     let releases = stock_releases(archive, series)?;
@@ -44,7 +48,8 @@ pub fn pick(archive: &Archive, fix: &KnownFix) -> anyhow::Result<Picked> {
         )
     })?;
     for (release, version) in releases {
-        if unfixed(&version)? && sources.contains(&version) {
+        let asked_for = wanted.is_none_or(|wanted| *wanted == release);
+        if asked_for && unfixed(&version)? && sources.contains(&version) {
             return Ok(Picked {
                 release,
                 version,
@@ -52,8 +57,11 @@ pub fn pick(archive: &Archive, fix: &KnownFix) -> anyhow::Result<Picked> {
             });
         }
     }
+    let which = wanted.map_or("stock kernel".to_owned(), |release| {
+        format!("kernel {release}")
+    });
     anyhow::bail!(
-        "the package archive offers no stock kernel without the fix for {} together with its \
+        "the package archive offers no {which} without the fix for {} together with its \
          source; run `apt-get update`, or add the distribution's main archive to apt's sources",
         fix.cve
     )
