@@ -42,12 +42,25 @@ impl Proof {
             .filter(|s| s.is_function() && s.size > 0)
         {
             match shipped.functions(&symbol.name).as_slice() {
-                [only] => proof.judge(plain, shipped, symbol, &[*only]),
+                [only] => {
+                    proof.judge(plain, shipped, symbol, &[*only]);
+                }
                 several => later.push((symbol, several.to_vec())),
             }
         }
-        for (symbol, candidates) in later {
-            proof.judge(plain, shipped, symbol, &candidates);
+        // Each that is decided may tell the place of others.
+        loop {
+            let before = later.len();
+            later.retain(|(symbol, candidates)| !proof.judge(plain, shipped, symbol, candidates));
+            if later.len() == before {
+                break;
+            }
+        }
+        for (symbol, _) in later {
+            let why = "several functions of that name equal it, and nothing tells which is meant";
+            proof
+                .functions
+                .insert(symbol.name.clone(), Err(why.to_owned()));
         }
         proof
     }
@@ -105,35 +118,40 @@ impl Proof {
         }
     }
 
+    /// Compares a function with all places that it may have. Whether that decides: not if it
+    /// equals several, because code that is the same need not be this unit's.
     fn judge(
         &mut self,
         plain: &Object,
         shipped: &ShippedObject<'_>,
         symbol: &Symbol,
         candidates: &[Location],
-    ) {
+    ) -> bool {
         let Some(section) = symbol.section() else {
-            return;
+            return true;
         };
         let expected = self.bases.get(&section).map(|base| base.plus(symbol.value));
         let mut verdict = Err("the shipped object has no function of that name".to_owned());
+        let mut found = None;
         for &location in candidates {
             if candidates.len() > 1 && expected.is_some_and(|expected| expected != location) {
                 continue;
             }
             match self.compare(plain, shipped, symbol, section, location) {
-                Ok((proven, bases)) => {
-                    self.bases.extend(bases);
-                    verdict = Ok(proven);
-                    break;
-                }
+                Ok(_) if found.is_some() => return false,
+                Ok(equal) => found = Some(equal),
                 Err(_) if symbol.is_weak() => {
                     verdict = Err("it is weak, and the shipped object took another".to_owned());
                 }
                 Err(why) => verdict = Err(why),
             }
         }
+        if let Some((proven, bases)) = found {
+            self.bases.extend(bases);
+            verdict = Ok(proven);
+        }
         self.functions.insert(symbol.name.clone(), verdict);
+        true
     }
 
     fn compare(
@@ -471,6 +489,52 @@ mod tests {
         let plain = Object::parse(&bytes).unwrap();
         assert!(proof.location(&plain, &shipped, "counter").is_some());
         assert_eq!(proof.location(&plain, &shipped, "outside"), None);
+    }
+
+    /// Links units as Kbuild links a module.
+    fn linked(sources: &[&str]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("linked.o");
+        let mut gcc = std::process::Command::new("gcc-12");
+        gcc.args(["-r", "-nostdlib", "-o"]).arg(&output);
+        for (index, source) in sources.iter().enumerate() {
+            let part = folder.path().join(format!("{index}.o"));
+            std::fs::write(&part, compile(source)).unwrap();
+            gcc.arg(part);
+        }
+        assert!(gcc.status().unwrap().success());
+        std::fs::read(output).unwrap()
+    }
+
+    #[test]
+    fn the_same_code_twice_is_told_apart_or_not_taken() {
+        const TWIN: &str =
+            "static __attribute__((used)) int twin(int number) { return number * 3; }\n";
+        let known = format!("{TWIN}int known(int number) {{ return number + 1; }}");
+        let shipped = linked(&[TWIN, &known]);
+
+        let (proof, _) = prove(&known, &shipped);
+        let parsed = ShippedObject::module(&shipped).unwrap();
+        let second = parsed.functions("twin")[1];
+        assert_eq!(proof.function("twin").unwrap().location, second);
+
+        let (proof, _) = prove(TWIN, &shipped);
+        let why = proof.function("twin").unwrap_err();
+        assert!(why.starts_with("several functions"), "{why}");
+    }
+
+    #[test]
+    fn another_units_static_symbol_is_not_what_a_global_name_means() {
+        let shipped = linked(&[
+            "static __attribute__((used)) int hidden(void) { return 1; }",
+            "int hidden(void); int shown(void) { return hidden(); }",
+        ]);
+        let shipped = ShippedObject::module(&shipped).unwrap();
+        assert_eq!(shipped.module_global("hidden"), None);
+        assert_eq!(
+            shipped.module_global("shown"),
+            shipped.functions("shown").first().copied()
+        );
     }
 
     #[test]

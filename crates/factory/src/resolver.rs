@@ -42,10 +42,8 @@ impl UnitResolver<'_> {
         if self.added.contains(name) {
             return Ok(SymbolHome::Patch);
         }
-        if !self.object.is_vmlinux()
-            && let [only] = self.shipped.locations(name).as_slice()
-        {
-            let sympos = self.shipped.sympos(name, *only);
+        if let Some(location) = self.shipped.module_global(name) {
+            let sympos = self.shipped.sympos(name, location);
             return sympos
                 .map(|sympos| self.livepatch(self.object, sympos))
                 .ok_or_else(|| format!("{} drops it after its start", self.object));

@@ -121,6 +121,19 @@ impl<'a> ShippedObject<'a> {
         }
     }
 
+    /// Where a module's global symbol of that name lies; another unit's static one is not meant.
+    pub fn module_global(&self, name: &str) -> Option<Location> {
+        match self {
+            Self::Vmlinux { .. } => None,
+            Self::Module { object, .. } => {
+                let mut globals = object.symbols.iter().filter(|symbol| !symbol.is_local());
+                globals
+                    .find(|symbol| symbol.name == name && symbol.section().is_some())
+                    .and_then(module_location)
+            }
+        }
+    }
+
     /// Livepatch's position of the symbol with that name at that location: 0 where the name is
     /// unique, else counted from 1.
     pub fn sympos(&self, name: &str, location: Location) -> Option<u64> {
