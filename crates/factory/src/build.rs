@@ -26,12 +26,14 @@ use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
 use crate::fix::{self, Fix};
 use crate::glue::{self, Glue, GlueFunction};
+use crate::included::{Inclusions, is_target};
 use crate::link;
 use crate::opened_kernel::{Facts, OpenedKernel, parse};
 use crate::output::{BuildOutput, file_hash, write_output};
 use crate::progress::{Progress, step};
 use crate::resolver::{UnitResolver, added_globals};
 use crate::source_archive::{Recipe, SourceArchive};
+use crate::tree::Tree;
 use crate::unit::{Compiled, Unit};
 
 /// What to build.
@@ -77,9 +79,10 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildOut
         .iter()
         .map(|path| Fix::read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let plan = fix::plan(&fixes, &request.units)
+    let mut plan = fix::plan(&fixes, &request.units)
         .map_err(|refusals| FactoryError::Refused(Refusals(refusals)))?;
     let kernel = OpenedKernel::open(&request.release, &request.cache, &log, progress)?;
+    include(&mut plan, &request.units, &kernel, &log, progress)?;
     let image = kernel.image()?;
     let mut job = Job {
         request,
@@ -92,6 +95,26 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildOut
     let facts = kernel.facts(&image, progress)?;
     let extracted = job.extract(&units, &facts)?;
     job.finish(&fixes, closed, extracted, &facts)
+}
+
+/// Plans the units that are compiled from an edited file because they include it.
+fn include(
+    plan: &mut fix::Plan,
+    named: &[String],
+    kernel: &OpenedKernel,
+    log: &Log,
+    progress: &dyn Progress,
+) -> Result<(), FactoryError> {
+    let inclusions = step(progress, "reading which files include others", || {
+        Inclusions::of(&kernel.tree, log)
+    })?;
+    let expanded = inclusions
+        .expand(&plan.units, named, |source| {
+            is_target(kernel.tree.path(), source)
+        })
+        .map_err(|refusals| FactoryError::Refused(Refusals(refusals)))?;
+    (plan.units, plan.includers) = (expanded.units, expanded.includers);
+    Ok(())
 }
 
 /// The log lies beside the output folder, because that appears only at the end.
@@ -135,21 +158,20 @@ impl Job<'_> {
         let scratch =
             tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
         let patched = fix::apply(fixes, plan, tree.path(), scratch.path(), log)?;
-        let what = format!("compiling {} as shipped", plan.units.join(", "));
-        let recorded = step(self.progress, &what, || {
-            plan.units
-                .iter()
-                .map(|source| Unit::record(tree, source, log))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
+        let names = [plan.units.as_slice(), &plan.includers].concat().join(", ");
+        let recorded = step(
+            self.progress,
+            &format!("compiling {names} as shipped"),
+            || record(plan, tree, log),
+        )?;
         let copy = step(self.progress, "taking a working copy of the tree", || {
             tree.working_copy()
         })?;
+        for (unit, _) in &recorded {
+            copy.complete(tree, &unit.dependencies)?;
+        }
         copy.replace(&patched)?;
-        let what = format!(
-            "compiling {} with and without the fix",
-            plan.units.join(", ")
-        );
+        let what = format!("compiling {names} with and without the fix");
         let both: Vec<(Compiled, Compiled)> = step(self.progress, &what, || {
             let compile = |(unit, _): &(Unit, Duration)| {
                 let (original, patched) = rayon::join(
@@ -295,7 +317,7 @@ impl Job<'_> {
             Ok::<_, FactoryError>(module)
         })?;
         let signed = self.sign(&unsigned)?;
-        let source = self.source_archive(fixes, &glue).write()?;
+        let source = self.source_archive(fixes, &glue, parts.len()).write()?;
         let manifest = Manifest {
             schema: Manifest::SCHEMA,
             version: self.request.version,
@@ -327,12 +349,10 @@ impl Job<'_> {
         }
     }
 
-    fn source_archive(&self, fixes: &[Fix], glue: &Glue<'_>) -> SourceArchive {
+    fn source_archive(&self, fixes: &[Fix], glue: &Glue<'_>, parts: usize) -> SourceArchive {
         let request = self.request;
         let module = request.version.module_name();
-        let units: Vec<String> = (0..fixes.len())
-            .map(|index| format!("unit{index}.o"))
-            .collect();
+        let units: Vec<String> = (0..parts).map(|index| format!("unit{index}.o")).collect();
         SourceArchive {
             recipe: Recipe {
                 schema: Recipe::SCHEMA,
@@ -378,6 +398,30 @@ impl Job<'_> {
             suture: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
+}
+
+/// Compiles the planned units as shipped. One that merely includes another may not be in this
+/// kernel's configuration, and then does not compile or belongs to nothing.
+fn record(plan: &fix::Plan, tree: &Tree, log: &Log) -> Result<Vec<(Unit, Duration)>, FactoryError> {
+    let mut recorded = Vec::new();
+    for source in &plan.units {
+        recorded.push(Unit::record(tree, source, log)?);
+    }
+    for source in &plan.includers {
+        match Unit::record(tree, source, log) {
+            Ok(unit) => recorded.push(unit),
+            Err(FactoryError::ProgramFailed { .. } | FactoryError::Refused(_)) => {
+                log.note(&format!("{source} is no part of this kernel"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if recorded.is_empty() {
+        return Err(FactoryError::Refused(Refusals(vec![
+            Refusal::NothingCompiled,
+        ])));
+    }
+    Ok(recorded)
 }
 
 /// All units' parts, or all refusals together.

@@ -124,6 +124,13 @@ pub enum Refusal {
          the units to compile with --unit"
     )]
     Header { path: String },
+    #[error(
+        "`{path}` is included by the header `{header}`; which units that reaches is not computed \
+         yet: name the units to compile with --unit"
+    )]
+    IncludedByHeader { path: String, header: String },
+    #[error("`{path}` names no unit; give its path in the kernel tree, such as `kernel/fork.c`")]
+    NamedUnit { path: String },
     #[error("`{path}` is assembler, which the differ can't compare function by function")]
     Assembler { path: String },
     #[error("`{path}` steers the build; a live patch can only change code that is compiled")]

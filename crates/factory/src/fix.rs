@@ -80,13 +80,23 @@ impl Fix {
 pub(crate) struct Plan {
     /// Files to compile, e.g. `kernel/entry/common.c`, each once.
     pub units: Vec<String>,
+    /// Units to compile where the kernel's configuration has them, because they include one of
+    /// the others.
+    pub includers: Vec<String>,
     /// Files whose content changes.
     pub edited: Vec<TouchedFile>,
 }
 
 /// Decides what to compile. `named_units` are compiled as well (for a fix that edits headers).
 pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Refusal>> {
-    let (mut units, mut edited, mut refusals) = (named_units.to_vec(), Vec::new(), Vec::new());
+    let (mut units, mut edited, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    for path in named_units {
+        if !stays_inside(path) || role(path) != Role::Unit {
+            refusals.push(Refusal::NamedUnit { path: path.clone() });
+        } else if !units.contains(path) {
+            units.push(path.clone());
+        }
+    }
     for file in fixes.iter().flat_map(|fix| &fix.files) {
         let path = file.path.clone();
         match (role(&path), file.change) {
@@ -111,7 +121,11 @@ pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Re
         refusals.push(Refusal::NothingCompiled);
     }
     if refusals.is_empty() {
-        Ok(Plan { units, edited })
+        Ok(Plan {
+            units,
+            includers: Vec::new(),
+            edited,
+        })
     } else {
         Err(refusals)
     }
@@ -150,6 +164,16 @@ pub(crate) fn apply(
     scratch: &Path,
     log: &Log,
 ) -> Result<Vec<(String, String)>, FactoryError> {
+    for fix in fixes {
+        for file in fix.files.iter().filter(|f| f.change == Change::Added) {
+            if tree.join(&file.path).exists() {
+                return Err(FactoryError::BadFix {
+                    path: fix.path.clone(),
+                    why: format!("it adds `{}`, which this kernel's source has", file.path),
+                });
+            }
+        }
+    }
     let all_edits = fixes
         .iter()
         .flat_map(|fix| &fix.files)
@@ -165,6 +189,7 @@ pub(crate) fn apply(
         let mut patch = Command::new("patch");
         patch.args([
             "-p1",
+            "--unified",
             "--fuzz=0",
             "--forward",
             "--batch",
@@ -193,6 +218,14 @@ pub(crate) fn apply(
     Ok(patched)
 }
 
+/// What git writes for changes that have no hunks.
+const NOT_CONTENT: [&str; 4] = [
+    "rename from ",
+    "copy from ",
+    "GIT binary patch",
+    "Binary files ",
+];
+
 /// Reads the `---`/`+++` pairs of a unified diff, whose paths carry one leading folder.
 fn touched_files(text: &str) -> Result<Vec<TouchedFile>, String> {
     let (mut found, mut lines) = (Vec::new(), text.lines().enumerate());
@@ -213,6 +246,11 @@ fn touched_files(text: &str) -> Result<Vec<TouchedFile>, String> {
         } else if let Some(header) = line.strip_prefix("@@ ") {
             (old_left, new_left) = hunk_lengths(header)
                 .ok_or_else(|| format!("line {}: `{line}` is no hunk header", number + 1))?;
+        } else if NOT_CONTENT.iter().any(|start| line.starts_with(start)) {
+            return Err(format!(
+                "line {}: `{line}`: only changes of text can be taken",
+                number + 1
+            ));
         } else if let Some(old) = line.strip_prefix("--- ") {
             let new = lines.next().and_then(|(_, next)| next.strip_prefix("+++ "));
             let new = new.ok_or_else(|| format!("line {}: no `+++` line follows", number + 2))?;
@@ -245,24 +283,31 @@ fn touched_file(old: &str, new: &str) -> Result<TouchedFile, String> {
     };
     let (old, new) = (name(old), name(new));
     let (path, change) = match (old.as_str(), new.as_str()) {
-        ("/dev/null", _) => (new, Change::Added),
-        (_, "/dev/null") => (old, Change::Removed),
-        _ => (new, Change::Edited),
+        ("/dev/null", _) => (new.clone(), Change::Added),
+        (_, "/dev/null") => (old.clone(), Change::Removed),
+        _ => (new.clone(), Change::Edited),
     };
-    let path = path
-        .split_once('/')
-        .map(|(_, rest)| rest.to_owned())
-        .ok_or_else(|| {
-            format!("`{path}` lacks the leading folder that `diff -up a b` and git write")
-        })?;
-    let safe = Path::new(&path)
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
-    if safe && !path.is_empty() {
+    let inside = |path: &str| {
+        path.split_once('/')
+            .map(|(_, rest)| rest.to_owned())
+            .ok_or_else(|| {
+                format!("`{path}` lacks the leading folder that `diff -up a b` and git write")
+            })
+    };
+    let path = inside(&path)?;
+    if change == Change::Edited && inside(&old)? != path {
+        return Err(format!("`{old}` and `{new}` are two files"));
+    }
+    if stays_inside(&path) {
         Ok(TouchedFile { path, change })
     } else {
         Err(format!("`{path}` leaves the kernel tree"))
     }
+}
+
+/// Whether a path is one below the kernel tree, and written in the one way that is compared.
+fn stays_inside(path: &str) -> bool {
+    !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -297,9 +342,47 @@ mod tests {
 
     #[test]
     fn a_diff_may_not_leave_the_tree() {
-        for bad in ["a/../x.c", "a//etc/passwd", "x.c"] {
+        for bad in ["a/../x.c", "a//etc/passwd", "a/kernel/./x.c", "x.c"] {
             assert!(touched_files(&header(bad, bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_diff_that_moves_files_is_none_of_ours() {
+        assert!(touched_files(&header("a/kernel/x.c", "b/kernel/y.c")).is_err());
+        let moved = "diff --git a/kernel/x.c b/kernel/y.c\nrename from kernel/x.c\n";
+        assert!(touched_files(moved).is_err());
+    }
+
+    #[test]
+    fn a_unit_is_named_once_and_in_one_way() {
+        let fix = fix(&header("a/kernel/x.c", "b/kernel/x.c"));
+        let named = |units: &[&str]| {
+            let units: Vec<String> = units.iter().map(|&unit| unit.to_owned()).collect();
+            plan(std::slice::from_ref(&fix), &units).map(|plan| plan.units)
+        };
+        assert_eq!(
+            named(&["mm/y.c", "kernel/x.c", "mm/y.c"]).unwrap(),
+            ["mm/y.c", "kernel/x.c"]
+        );
+        for bad in ["./kernel/x.c", "/kernel/x.c", "../x.c", "kernel/x.o"] {
+            assert!(matches!(
+                named(&[bad]).unwrap_err()[..],
+                [Refusal::NamedUnit { .. }]
+            ));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_added() {
+        let (tree, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(tree.path().join("mm")).unwrap();
+        std::fs::write(tree.path().join("mm/x.h"), "int x;\n").unwrap();
+        let text = "--- /dev/null\n+++ b/mm/x.h\n@@ -0,0 +1 @@\n+int y;\n";
+        let (fix, units) = (fix(text), ["mm/x.c".to_owned()]);
+        let plan = plan(std::slice::from_ref(&fix), &units).unwrap();
+        let applied = apply(&[fix], &plan, tree.path(), scratch.path(), &Log::none());
+        assert!(matches!(applied, Err(FactoryError::BadFix { .. })));
     }
 
     #[test]

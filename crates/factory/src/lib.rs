@@ -13,6 +13,7 @@ mod files;
 mod fix;
 mod gate;
 mod glue;
+mod included;
 mod line_numbers;
 mod link;
 mod opened_kernel;

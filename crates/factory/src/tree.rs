@@ -137,6 +137,11 @@ impl Tree {
         self.folder.join("units")
     }
 
+    /// Where the inclusions of `.c` files in the tree are kept.
+    pub(crate) fn inclusions(&self) -> PathBuf {
+        self.folder.join("inclusions")
+    }
+
     /// Keeps two processes from changing the tree at once.
     pub(crate) fn lock(&self) -> Result<Lock, FactoryError> {
         Lock::wait(&self.folder.join("tree.lock"))
@@ -185,6 +190,19 @@ impl WorkingCopy {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Adds files that Kbuild has made in the tree since the copy was taken, because a unit
+    /// needs them.
+    pub fn complete(&self, tree: &Tree, needed: &[String]) -> Result<(), FactoryError> {
+        for name in needed {
+            let (original, copy) = (tree.path.join(name), self.path.join(name));
+            if original.exists() && !copy.exists() {
+                files::make_dir(copy.parent().unwrap_or(&self.path))?;
+                fs::hard_link(&original, &copy).map_err(FactoryError::file("link", &copy))?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts patched files in place. The list of them is written first, so that whoever takes
@@ -285,6 +303,29 @@ fn first_difference(before: &str, after: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_gets_what_was_made_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = Tree {
+            path: folder.path().join("tree"),
+            folder: folder.path().to_owned(),
+            compiler: Compiler {
+                program: "gcc-12".into(),
+                version: String::new(),
+            },
+            release: "6.1.0-53-amd64".parse().unwrap(),
+            log: Log::none(),
+        };
+        files::write(&tree.path.join("security/x.c"), b"int x;\n").unwrap();
+        let copy = tree.working_copy().unwrap();
+        files::write(&tree.path.join("security/made/flask.h"), b"int y;\n").unwrap();
+        let needed = ["security/x.c", "security/made/flask.h", "lib/none.h"].map(str::to_owned);
+        copy.complete(&tree, &needed).unwrap();
+        let made = files::read(&copy.path().join("security/made/flask.h")).unwrap();
+        assert_eq!(made, b"int y;\n");
+        assert!(!copy.path().join("lib").exists());
+    }
 
     #[test]
     fn a_changed_setting_is_named() {

@@ -26,6 +26,8 @@ pub(crate) struct Unit {
     /// What it is linked into.
     pub object: ObjectName,
     pub plain: Vec<u8>,
+    /// Files that its compile read; some are made only when a unit needs them.
+    pub dependencies: Vec<String>,
     folder: PathBuf,
     command: RecordedCommand,
 }
@@ -42,25 +44,32 @@ impl Unit {
     pub fn record(tree: &Tree, source: &str, log: &Log) -> Result<(Self, Duration), FactoryError> {
         let folder = tree.units().join(source.replace('/', "__"));
         let (command_path, plain_path) = (folder.join("command"), folder.join("plain.o"));
+        let dependencies_path = folder.join("dependencies");
         let mut took = Duration::ZERO;
-        if !command_path.exists() {
+        if !command_path.exists() || !dependencies_path.exists() {
             if !tree.path().join(source).exists() {
                 return Err(not_built(source, tree));
             }
             let started = Instant::now();
-            let (command, plain) = compile_plain(tree, source, log)?;
+            let (recorded, plain) = compile_plain(tree, source, log)?;
             took = started.elapsed();
             files::write(&plain_path, &plain)?;
-            files::write(&command_path, command.as_bytes())?;
+            files::write(
+                &dependencies_path,
+                recorded.dependencies.join("\n").as_bytes(),
+            )?;
+            files::write(&command_path, recorded.command.as_bytes())?;
         }
         let command = RecordedCommand::new(source, files::read_text(&command_path)?);
         let object = command.object().ok_or_else(|| not_built(source, tree))?;
         let plain = files::read(&plain_path)?;
+        let dependencies = files::read_text(&dependencies_path)?;
         Ok((
             Self {
                 source: source.to_owned(),
                 object,
                 plain,
+                dependencies: dependencies.lines().map(str::to_owned).collect(),
                 folder,
                 command,
             },
@@ -98,27 +107,54 @@ fn not_built(source: &str, tree: &Tree) -> FactoryError {
     FactoryError::Refused(Refusals(vec![Refusal::NotBuilt { unit, release }]))
 }
 
-/// Lets Kbuild compile the unit and gives the command that it recorded, and the object.
-fn compile_plain(tree: &Tree, source: &str, log: &Log) -> Result<(String, Vec<u8>), FactoryError> {
+/// What Kbuild notes of a compile.
+#[derive(Debug, PartialEq, Eq)]
+struct Recorded {
+    command: String,
+    dependencies: Vec<String>,
+}
+
+/// Reads Kbuild's file: `savedcmd_… := COMMAND` first, and below `deps_… :=` a path on each line
+/// (kernel: scripts/basic/fixdep.c).
+fn recorded(text: &str) -> Option<Recorded> {
+    let (_, command) = text.lines().next()?.split_once(":=")?;
+    let command = command.trim();
+    let listed = text
+        .lines()
+        .skip_while(|line| !line.starts_with("deps_"))
+        .skip(1)
+        .take_while(|line| line.starts_with(' '));
+    let path = |line: &str| {
+        let path = line.trim().trim_end_matches('\\').trim_end();
+        // A path out of the tree is the compiler's own header; the rest are settings.
+        let inside = !path.is_empty() && !path.starts_with(['/', '$']);
+        inside.then(|| path.trim_start_matches("./").to_owned())
+    };
+    (!command.is_empty()).then(|| Recorded {
+        command: command.to_owned(),
+        dependencies: listed.filter_map(path).collect(),
+    })
+}
+
+/// Lets Kbuild compile the unit and gives what it recorded, and the object.
+fn compile_plain(
+    tree: &Tree,
+    source: &str,
+    log: &Log,
+) -> Result<(Recorded, Vec<u8>), FactoryError> {
     let _lock = tree.lock()?;
     let object = object_path(source);
     run(tree.make_command().arg(&object), "make", log)?;
-    let recorded = files::read_text(&tree.path().join(command_file(&object)))?;
-    let first = recorded.lines().next().unwrap_or_default();
-    let command = first
-        .split_once(":=")
-        .map(|(_, command)| command.trim().to_owned());
-    let command = command
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| FactoryError::Differ {
-            what: source.to_owned(),
-            why: "Kbuild recorded no command for it".to_owned(),
-        })?;
+    let text = files::read_text(&tree.path().join(command_file(&object)))?;
+    let recorded = recorded(&text).ok_or_else(|| FactoryError::Differ {
+        what: source.to_owned(),
+        why: "Kbuild recorded no command for it".to_owned(),
+    })?;
     let plain = files::read(&tree.path().join(&object))?;
     // The tree stays as it was prepared, so that a working copy of it has no objects either.
     let path = tree.path().join(&object);
     std::fs::remove_file(&path).map_err(FactoryError::file("remove", &path))?;
-    Ok((command, plain))
+    Ok((recorded, plain))
 }
 
 fn object_path(source: &str) -> String {
@@ -200,6 +236,17 @@ impl RecordedCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kbuild_tells_the_command_and_what_it_read() {
+        let text = "savedcmd_a/x.o := gcc-12 -c -o a/x.o a/x.c\n\nsource_a/x.o := a/x.c\n\n\
+                    deps_a/x.o := \\\n    $(wildcard include/config/SMP) \\\n  a/flask.h \\\n  \
+                    ./include/x.h \\\n  /usr/lib/stdarg.h \\\n\na/x.o: $(deps_a/x.o)\n";
+        let recorded = recorded(text).unwrap();
+        assert_eq!(recorded.command, "gcc-12 -c -o a/x.o a/x.c");
+        assert_eq!(recorded.dependencies, ["a/flask.h", "include/x.h"]);
+        assert_eq!(super::recorded("savedcmd_a/x.o :=\n"), None);
+    }
 
     #[test]
     fn the_recorded_command_is_redirected() {
