@@ -3,6 +3,7 @@
 //! `apt-get` checks every package against the signed index, so what is unpacked here is what
 //! the distribution published.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,8 +35,22 @@ impl Archive {
 
     /// The versions on offer, as apt lists them (newest first).
     pub fn versions(&self, name: &str) -> Result<Vec<String>, FactoryError> {
+        Ok(self
+            .all_versions(&[name.to_owned()])?
+            .remove(name)
+            .unwrap_or_default())
+    }
+
+    /// The versions on offer of several packages, by name, in one question to apt.
+    pub fn all_versions(
+        &self,
+        names: &[String],
+    ) -> Result<HashMap<String, Vec<String>>, FactoryError> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
         let output = run(
-            Command::new("apt-cache").args(["madison", name]),
+            Command::new("apt-cache").arg("madison").args(names),
             "apt",
             &self.log,
         )?;
@@ -110,7 +125,7 @@ impl Archive {
             return Ok(());
         }
         let deb = self.fetch(package)?;
-        let scratch = folder.with_extension("unpacking");
+        let scratch = files::beside(folder, "unpacking");
         files::remove_dir(&scratch)?;
         files::make_dir(&scratch)?;
         run(
@@ -134,22 +149,23 @@ fn only_file(folder: &Path) -> Result<PathBuf, FactoryError> {
     Ok(entry.path())
 }
 
-/// Lines look like `linux-source-6.1 |  6.1.192-2 | URI Packages`; source packages
-/// are listed too and end in `Sources`.
-fn madison_versions(text: &str) -> Vec<String> {
-    let mut versions = Vec::new();
+/// Lines look like `linux-source-6.1 |  6.1.192-2 | URI Packages`; source packages are listed
+/// too and end in `Sources`.
+fn madison_versions(text: &str) -> HashMap<String, Vec<String>> {
+    let mut found: HashMap<String, Vec<String>> = HashMap::new();
     for line in text
         .lines()
         .filter(|line| line.trim_end().ends_with("Packages"))
     {
-        if let Some(version) = line.split('|').nth(1).map(str::trim)
-            && !version.is_empty()
-            && !versions.iter().any(|known| known == version)
-        {
-            versions.push(version.to_owned());
+        let mut columns = line.split('|').map(str::trim);
+        if let (Some(name), Some(version)) = (columns.next(), columns.next()) {
+            let versions = found.entry(name.to_owned()).or_default();
+            if !version.is_empty() && !versions.iter().any(|known| known == version) {
+                versions.push(version.to_owned());
+            }
         }
     }
-    versions
+    found
 }
 
 /// Orders two Debian versions as dpkg does.
@@ -182,7 +198,9 @@ mod tests {
                     linux-source-6.1 |  6.1.176-1 | file:/archive bookworm/main amd64 Packages\n \
                     linux-source-6.1 |  6.1.176-1 | file:/archive bookworm/main i386 Packages\n \
                     linux |  6.1.176-1 | file:/archive bookworm/main Sources\n";
-        assert_eq!(madison_versions(text), ["6.1.192-2", "6.1.176-1"]);
+        let versions = madison_versions(text);
+        assert_eq!(versions["linux-source-6.1"], ["6.1.192-2", "6.1.176-1"]);
+        assert_eq!(versions.len(), 1, "source packages are left out");
     }
 
     #[test]

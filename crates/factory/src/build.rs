@@ -119,8 +119,7 @@ fn include(
 
 /// The log lies beside the output folder, because that appears only at the end.
 fn log_path(output: &Path) -> Result<PathBuf, FactoryError> {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let path = output.with_file_name(format!("{name}.log"));
+    let path = files::beside(output, "log");
     files::write(&path, b"")?;
     Ok(path)
 }

@@ -43,6 +43,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FactoryError> {
     attempt().map_err(fail)
 }
 
+/// A path in the same folder, named like this one with `.suffix` added. (Names of releases and
+/// versions hold dots, so replacing an "extension" would cut them.)
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
 /// Removes a folder and what is in it; one that isn't there is fine.
 pub(crate) fn remove_dir(path: &Path) -> Result<(), FactoryError> {
     match fs::remove_dir_all(path) {
@@ -103,6 +112,12 @@ pub fn default_cache() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_with_dots_are_kept_whole() {
+        let lock = beside(Path::new("kernels/6.1.0-53-amd64"), "lock");
+        assert_eq!(lock, Path::new("kernels/6.1.0-53-amd64.lock"));
+    }
 
     #[test]
     fn a_lock_is_held_by_one() {

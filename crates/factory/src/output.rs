@@ -34,7 +34,7 @@ pub(crate) fn write_output(
     manifest: &Manifest,
     source: &[u8],
 ) -> Result<BuildOutput, FactoryError> {
-    let scratch = output.with_extension("writing");
+    let scratch = files::beside(output, "writing");
     files::remove_dir(&scratch)?;
     let json = serde_json::to_vec_pretty(manifest)
         .map_err(|error| FactoryError::UnsoundModule(error.to_string()))?;

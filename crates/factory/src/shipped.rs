@@ -33,7 +33,7 @@ impl ShippedKernel {
         let folder = cache
             .join("kernels")
             .join(format!("{release}_{architecture}"));
-        let _lock = Lock::wait(&folder.with_extension("lock"))?;
+        let _lock = Lock::wait(&files::beside(&folder, "lock"))?;
         let kept = folder.join("version");
         let version = if kept.exists() {
             files::read_text(&kept)?.trim().to_owned()
@@ -197,12 +197,11 @@ pub fn stock_releases(
         series.replace('.', "\\.")
     );
     let mut found = Vec::new();
-    for name in archive.names(&pattern)? {
+    for (name, versions) in archive.all_versions(&archive.names(&pattern)?)? {
         let release = name
             .trim_start_matches("linux-image-")
             .parse::<KernelRelease>();
-        let version = archive.versions(&name)?.into_iter().next();
-        if let (Ok(release), Some(version)) = (release, version) {
+        if let (Ok(release), Some(version)) = (release, versions.into_iter().next()) {
             found.push((release, version));
         }
     }

@@ -152,7 +152,7 @@ impl Tree {
     pub(crate) fn working_copy(&self) -> Result<WorkingCopy, FactoryError> {
         for number in 0.. {
             let path = self.folder.join(format!("copy-{number}"));
-            if let Some(lock) = Lock::try_now(&path.with_extension("lock"))? {
+            if let Some(lock) = Lock::try_now(&files::beside(&path, "lock"))? {
                 return WorkingCopy::take(self, path, lock);
             }
         }
@@ -168,9 +168,9 @@ pub(crate) struct WorkingCopy {
 
 impl WorkingCopy {
     fn take(tree: &Tree, path: PathBuf, lock: Lock) -> Result<Self, FactoryError> {
-        let changed = path.with_extension("changed");
+        let changed = files::beside(&path, "changed");
         if !path.exists() {
-            let scratch = path.with_extension("copying");
+            let scratch = files::beside(&path, "copying");
             files::remove_dir(&scratch)?;
             let mut copy = Command::new("cp");
             run(
@@ -212,7 +212,7 @@ impl WorkingCopy {
             .iter()
             .map(|(name, _)| format!("{name}\n"))
             .collect();
-        files::write(&self.path.with_extension("changed"), names.as_bytes())?;
+        files::write(&files::beside(&self.path, "changed"), names.as_bytes())?;
         for (name, content) in replaced {
             // Written beside and renamed: the tree's own file is another name of the old inode.
             files::write(&self.path.join(name), content.as_bytes())?;

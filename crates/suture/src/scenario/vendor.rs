@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use rcgen::{CertificateParams, KeyPair, SanType};
+use rustix::process::{Pid, Signal, kill_process};
 use suture_vm::end_with_parent;
 use thiserror::Error;
 
@@ -236,7 +237,8 @@ impl Server {
 
     /// Lets it finish open requests, and waits for its end.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        terminate(&self.child);
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .context("cannot stop the server")?;
         let status = self.child.wait().context("cannot wait for the server")?;
         anyhow::ensure!(status.success(), "the server ended with {status}");
         Ok(())
@@ -248,10 +250,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn terminate(child: &Child) {
-    let _ = Command::new("kill").arg(child.id().to_string()).status();
 }
 
 /// The folder of our programs: that of the running one, or above it for a test.
