@@ -327,7 +327,11 @@ impl Comparison<'_> {
                     "at its byte {at} it refers to `{}`, the shipped code to something else",
                     symbol.name
                 )),
-                Some(true) | None => Ok(()),
+                Some(true) => Ok(()),
+                None => Err(format!(
+                    "at its byte {at} it refers to `{}`, which the shipped object has no name for",
+                    symbol.name
+                )),
             };
         };
         if self.plain.sections[section].is_mergeable() {
