@@ -11,7 +11,7 @@ use rustix::system::{RebootCommand, reboot};
 use super::say;
 
 /// How long processes get between SIGTERM and SIGKILL, as a service manager would give them.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Goes down. Returns only if the kernel refuses.
 ///
