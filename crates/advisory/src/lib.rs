@@ -12,6 +12,6 @@ pub use affected::{Affected, Status, VersionEnd, VersionRange};
 pub use claim::{ClaimSource, Disagreement, RecordClaim};
 pub use cvss::CvssVersion;
 pub use gate::{Decision, GateRefusal, gate};
-pub use names::{CveId, InvalidName, PatchVersion};
+pub use names::{CveId, PatchVersion};
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
 pub use severity::{Severity, SeverityClaim};

@@ -5,27 +5,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
-
-/// Why a text is not the name that it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{text}` is not a {what}: {expected}")]
-pub struct InvalidName {
-    pub what: &'static str,
-    /// The rejected text, shortened to 80 characters.
-    pub text: String,
-    pub expected: &'static str,
-}
-
-impl InvalidName {
-    pub(crate) fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
-        Self {
-            what,
-            text: text.chars().take(80).collect(),
-            expected,
-        }
-    }
-}
+use suture_kernel::InvalidName;
 
 /// A CVE identifier, `CVE-YYYY-NNNN` with four or more digits at the end
 /// (source: the CVE record format, `cveId`).

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::cvss;
-use crate::names::InvalidName;
+use suture_kernel::InvalidName;
 
 /// A qualitative severity (source: FIRST, CVSS v3.1 section 5 and v4.0 section 6: None 0.0,
 /// Low 0.1-3.9, Medium 4.0-6.9, High 7.0-8.9, Critical 9.0-10.0).

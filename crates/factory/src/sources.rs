@@ -19,22 +19,49 @@ pub fn extract_sources(
     folder: &Path,
     log: &Log,
 ) -> Result<(), FactoryError> {
-    let deb = archive.fetch(package)?;
-    files::make_dir(folder)?;
     // Reading ends with the last file found (141: the writer of the pipe was told so); tar
     // answers 2 for a name that isn't there, which the caller sees by the missing file.
-    let script = "set -o pipefail; \
-        dpkg-deb --fsys-tarfile \"$1\" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | \
-        tar -xJ -C \"$2\" --strip-components=1 --occurrence=1 \"${@:3}\"; \
-        status=$?; test $status = 0 -o $status = 141 -o $status = 2";
-    let members = paths.iter().map(|path| format!("{}/{path}", package.name));
+    let members: Vec<String> = paths
+        .iter()
+        .map(|path| format!("{}/{path}", package.name))
+        .collect();
+    unpack(archive, package, &members, folder, &[0, 2, 141], log)
+}
+
+/// Unpacks the whole source tree of a package into `folder`.
+pub(crate) fn unpack_tree(
+    archive: &Archive,
+    package: &Package,
+    folder: &Path,
+    log: &Log,
+) -> Result<(), FactoryError> {
+    unpack(archive, package, &[], folder, &[0], log)
+}
+
+/// Unpacks members of the tar archive in a source package, all if none is named; `good` are the
+/// exit codes that are no failure.
+fn unpack(
+    archive: &Archive,
+    package: &Package,
+    members: &[String],
+    folder: &Path,
+    good: &[u8],
+    log: &Log,
+) -> Result<(), FactoryError> {
+    let deb = archive.fetch(package)?;
+    files::make_dir(folder)?;
+    let script = "set -o pipefail; deb=$1 folder=$2 good=$3; shift 3; \
+        dpkg-deb --fsys-tarfile \"$deb\" | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | \
+        tar -xJ -C \"$folder\" --strip-components=1 ${1:+--occurrence=1} \"$@\"; \
+        status=$?; [[ \" $good \" = *\" $status \"* ]] || exit $status";
+    let good: Vec<String> = good.iter().map(u8::to_string).collect();
     let mut command = Command::new("bash");
     command
-        .args(["-c", script, "extract"])
+        .args(["-c", script, "unpack"])
         .arg(&deb)
         .arg(folder)
-        .args(members);
-    run(&mut command, "tar", log)?;
+        .arg(good.join(" "));
+    run(command.args(members), "tar", log)?;
     Ok(())
 }
 
@@ -56,12 +83,15 @@ pub fn source_difference(
         let before = optional_text(&old.join(path))?;
         let after = optional_text(&new.join(path))?;
         if before == after {
+            let what = if before.is_none() {
+                "lacks it in both"
+            } else {
+                "has the same in"
+            };
+            let why = format!("{} {what} {} and {}", from.name, from.version, to.version);
             return Err(FactoryError::BadFix {
                 path: path.into(),
-                why: format!(
-                    "{} has the same in {} and {}",
-                    from.name, from.version, to.version
-                ),
+                why,
             });
         }
         diff.push_str(&unified(path, before.as_deref(), after.as_deref()));

@@ -11,6 +11,7 @@ use crate::command::{Log, run};
 use crate::error::FactoryError;
 use crate::files::{self, Lock};
 use crate::shipped::ShippedKernel;
+use crate::sources::unpack_tree;
 
 /// A source tree in which single units can be compiled as the distribution did.
 #[derive(Debug, Clone)]
@@ -65,17 +66,7 @@ impl Tree {
     ) -> Result<(), FactoryError> {
         let scratch = self.folder.join("tree.preparing");
         files::remove_dir(&scratch)?;
-        files::make_dir(&scratch)?;
-        let deb = archive.fetch(&shipped.source)?;
-        let script = "set -o pipefail; dpkg-deb --fsys-tarfile \"$1\" | \
-            tar -xO --wildcards './usr/src/linux-source-*.tar.xz' | \
-            tar -xJ -C \"$2\" --strip-components=1";
-        let mut unpack = Command::new("bash");
-        unpack
-            .args(["-c", script, "unpack"])
-            .arg(&deb)
-            .arg(&scratch);
-        run(&mut unpack, "tar", &self.log)?;
+        unpack_tree(archive, &shipped.source, &scratch, &self.log)?;
         files::write(&scratch.join(".config"), configuration.as_bytes())?;
         files::write(
             &scratch.join("Module.symvers"),

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use suture_advisory::{CveId, InvalidName, PatchVersion, Record, Severity, SeverityClaim};
+use suture_advisory::{CveId, PatchVersion, Record, Severity, SeverityClaim};
 use suture_factory::{BuildOutput, BuildRequest};
-use suture_kernel::KernelRelease;
 use suture_kernel::signature::{SigningKey, certificate_from_pem};
+use suture_kernel::{InvalidName, KernelRelease};
 
 use crate::progress::Steps;
 

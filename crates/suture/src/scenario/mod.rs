@@ -9,5 +9,5 @@ mod vendor;
 
 pub use guest::{Guest, Probe};
 pub use known_fix::{KnownFix, PHONET, SECCOMP};
-pub use pick::{Picked, newest_kernel, pick};
+pub use pick::{Picked, pick};
 pub use vendor::{CommandFailed, Server, Vendor};

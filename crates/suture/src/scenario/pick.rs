@@ -66,14 +66,3 @@ pub fn pick(
         fix.cve
     )
 }
-
-/// The newest stock kernel of a series whose source is on offer.
-pub fn newest_kernel(archive: &Archive, series: &str) -> anyhow::Result<(KernelRelease, String)> {
-    let sources = archive.versions(&format!("linux-source-{series}"))?;
-    stock_releases(archive, series)?
-        .into_iter()
-        .find(|(_, version)| sources.contains(version))
-        .with_context(|| {
-            format!("the package archive offers no stock kernel {series} with its source")
-        })
-}
