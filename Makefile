@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench dist lint setup programs
+.PHONY: demo test bench bench-coverage dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -23,6 +23,11 @@ lint: setup
 bench: setup
 	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_build
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_build
+
+## Print how many of the stable series' own fixes become live patches (MINUTES: at most so long).
+bench-coverage: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_coverage
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_coverage --resume --minutes $(or $(MINUTES),30) --load 20
 
 ## Make small programs for shipping, in target/x86_64-unknown-linux-gnu/dist.
 dist: setup

@@ -8,6 +8,8 @@ pub struct Affected {
     /// Empty where the record names a package instead.
     pub vendor: String,
     pub product: String,
+    /// Address of the repository that the versions are of; empty where none is given.
+    pub repository: String,
     /// Source files, relative to the tree that the record is about (mainline, for the kernel).
     pub program_files: Vec<String>,
     /// What holds for versions that no range names.
@@ -55,17 +57,20 @@ impl Status {
 }
 
 /// As it stands in a record.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct AffectedObject {
     vendor: String,
     product: String,
+    repo: String,
+    #[serde(rename = "collectionURL")]
+    collection_url: String,
     program_files: Vec<String>,
     default_status: String,
     versions: Vec<VersionObject>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct VersionObject {
     version: String,
@@ -77,9 +82,15 @@ struct VersionObject {
 
 impl From<AffectedObject> for Affected {
     fn from(object: AffectedObject) -> Self {
+        let repository = if object.repo.is_empty() {
+            object.collection_url
+        } else {
+            object.repo
+        };
         Self {
             vendor: object.vendor,
             product: object.product,
+            repository,
             program_files: object.program_files,
             default_status: Status::parse(&object.default_status),
             versions: object

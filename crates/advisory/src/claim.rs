@@ -2,16 +2,19 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::cvss::{self, CvssVersion};
+use crate::exploited::Exploited;
 use crate::severity::{Severity, SeverityClaim};
 
 /// Differences below this come from decimal fractions in binary.
 const SAME_SCORE: f64 = 0.05;
 
 /// In which container of a record a claim stands (source: the CVE record format, `containers`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ClaimSource {
     /// The CVE Numbering Authority that assigned the identifier; for Linux mostly `Linux`.
     Cna,
@@ -26,6 +29,8 @@ pub struct RecordClaim {
     pub version: CvssVersion,
     /// With the score that the vector gives, where there is a vector that can be read.
     pub claim: SeverityClaim,
+    /// When the claim's container last changed.
+    pub at: Option<Timestamp>,
     /// The score that is written beside the vector.
     pub stated_score: Option<f64>,
     /// The severity that is written beside the vector.
@@ -94,7 +99,7 @@ impl RecordClaim {
 }
 
 /// A `cvssVx_y` object (source: FIRST's JSON schemas for CVSS).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct CvssObject {
     vector_string: Option<String>,
@@ -102,8 +107,8 @@ pub(crate) struct CvssObject {
     base_severity: Option<String>,
 }
 
-/// An entry of `metrics`. Other formats (`other`) are words without a common scale; they stay
-/// in the record.
+/// An entry of `metrics`. Other formats (`other`) are words without a common scale; of them only
+/// the listing in CISA's catalogue of known exploited vulnerabilities is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Metric {
@@ -115,28 +120,55 @@ pub(crate) struct Metric {
     v3_0: Option<CvssObject>,
     #[serde(rename = "cvssV2_0")]
     v2_0: Option<CvssObject>,
+    other: Option<Other>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Other {
+    #[serde(rename = "type")]
+    kind: String,
+    /// Anything, by the kind.
+    content: serde_json::Value,
 }
 
 impl Metric {
     /// The claims of one entry; one without score, vector and word claims nothing.
-    pub(crate) fn claims(self, source: ClaimSource, author: &str) -> Vec<RecordClaim> {
+    pub(crate) fn claims(
+        &self,
+        source: ClaimSource,
+        author: &str,
+        at: Option<Timestamp>,
+    ) -> Vec<RecordClaim> {
         [
-            (CvssVersion::V4_0, self.v4_0),
-            (CvssVersion::V3_1, self.v3_1),
-            (CvssVersion::V3_0, self.v3_0),
-            (CvssVersion::V2_0, self.v2_0),
+            (CvssVersion::V4_0, &self.v4_0),
+            (CvssVersion::V3_1, &self.v3_1),
+            (CvssVersion::V3_0, &self.v3_0),
+            (CvssVersion::V2_0, &self.v2_0),
         ]
         .into_iter()
-        .filter_map(|(version, object)| claim(source, author, version, object?))
+        .filter_map(|(version, object)| claim(version, object.clone()?, source, author, at))
         .collect()
+    }
+
+    /// The entry that CISA adds for a hole of its catalogue: `{"type": "kev", "content":
+    /// {"dateAdded": "2025-02-05", …}}`.
+    pub(crate) fn listed_in_kev(&self) -> Option<Exploited> {
+        let other = self.other.as_ref().filter(|other| other.kind == "kev")?;
+        let since = other
+            .content
+            .get("dateAdded")
+            .and_then(|date| date.as_str());
+        Some(Exploited::listed(since))
     }
 }
 
 fn claim(
-    source: ClaimSource,
-    author: &str,
     version: CvssVersion,
     object: CvssObject,
+    source: ClaimSource,
+    author: &str,
+    at: Option<Timestamp>,
 ) -> Option<RecordClaim> {
     let stated_severity = object.base_severity.and_then(|word| word.parse().ok());
     let stated_score = object
@@ -155,6 +187,7 @@ fn claim(
         source,
         version,
         claim,
+        at,
         stated_score,
         stated_severity,
     })

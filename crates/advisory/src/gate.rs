@@ -6,11 +6,13 @@
 //!
 //! 1. The vendor's own rating, if the vendor gives one. It is explicit, carries the vendor's
 //!    name, and may go either way.
-//! 2. Else the CNA's claim: who assigned the identifier knows the code best (for Linux mostly
+//! 2. Else Critical, if CISA lists the hole as exploited. A score estimates what could happen;
+//!    the catalogue tells what did.
+//! 3. Else the CNA's claim: who assigned the identifier knows the code best (for Linux mostly
 //!    the kernel's own CNA). Of several, the one with the highest CVSS version, and of those
 //!    with the same version the gravest.
-//! 3. Else the claim of an ADP (for Linux mostly `CISA-ADP`), chosen the same way.
-//! 4. Else nobody rated the hole, and it is refused until a vendor does.
+//! 4. Else the claim of an ADP (for Linux mostly `CISA-ADP`), chosen the same way.
+//! 5. Else nobody rated the hole, and it is refused until a vendor does.
 //!
 //! Claims in CVSS 2.0 never decide: that version knows no Critical and scores differently.
 //! Every claim is listed in the decision and travels in the manifest, also those that did not
@@ -19,6 +21,7 @@
 use thiserror::Error;
 
 use crate::claim::{ClaimSource, Disagreement, RecordClaim};
+use crate::exploited::Exploited;
 use crate::names::CveId;
 use crate::record::Record;
 use crate::severity::SeverityClaim;
@@ -58,7 +61,7 @@ pub enum GateRefusal {
 impl Record {
     /// Sends the record through the severity gate; `vendor` is the vendor's own rating, if any.
     pub fn gate(&self, vendor: Option<SeverityClaim>) -> Result<Decision, GateRefusal> {
-        gate(&self.id, &self.claims, vendor)
+        gate(&self.id, &self.claims, self.exploited.as_ref(), vendor)
     }
 }
 
@@ -66,19 +69,22 @@ impl Record {
 pub fn gate(
     cve: &CveId,
     claims: &[RecordClaim],
+    exploited: Option<&Exploited>,
     vendor: Option<SeverityClaim>,
 ) -> Result<Decision, GateRefusal> {
     let disagreements = claims
         .iter()
         .filter_map(RecordClaim::disagreement)
         .collect();
-    let decisive = vendor.clone().or_else(|| {
+    let exploited = exploited.map(Exploited::claim);
+    let decisive = vendor.clone().or(exploited.clone()).or_else(|| {
         let of_record = gravest(claims, ClaimSource::Cna).or(gravest(claims, ClaimSource::Adp));
         of_record.map(|claim| claim.claim.clone())
     });
     let claims = claims
         .iter()
         .map(|claim| claim.claim.clone())
+        .chain(exploited)
         .chain(vendor)
         .collect();
     match decisive {

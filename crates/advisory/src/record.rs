@@ -1,14 +1,23 @@
 //! CVE records in the CVE program's JSON format, version 5.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::affected::{Affected, AffectedObject};
 use crate::claim::{ClaimSource, Disagreement, Metric, RecordClaim};
+use crate::exploited::Exploited;
 use crate::names::CveId;
+use crate::time;
 
 /// Largest record read, 4 MiB; the kernel's are below 100 KiB.
 pub const MAX_RECORD_BYTES: usize = 4 * 1024 * 1024;
+
+/// The state of a record that describes a hole.
+const PUBLISHED: &str = "PUBLISHED";
+
+/// Short name of the kernel's own CNA.
+const KERNEL_CNA: &str = "Linux";
 
 /// Characters of a description that stand in for a missing title.
 const TITLE_CHARACTERS: usize = 120;
@@ -23,9 +32,16 @@ pub struct Record {
     pub description: String,
     /// Short name of the CNA that wrote the record.
     pub assigner: String,
+    /// When the record last changed, in any of its containers.
+    pub updated: Option<Timestamp>,
+    /// Known use of the hole by attackers, where the record itself says so.
+    pub exploited: Option<Exploited>,
     /// Every CVSS claim, in the order of the record: the CNA's, then the ADPs'.
     pub claims: Vec<RecordClaim>,
     pub affected: Vec<Affected>,
+    /// Whether the record is about the Linux kernel at all, by its assigner or by the products
+    /// that its CNA or an ADP names.
+    pub concerns_kernel: bool,
     /// Addresses of the CNA's references; for the kernel mostly the commits that fix the hole.
     pub references: Vec<String>,
 }
@@ -55,17 +71,14 @@ pub enum RecordError {
 impl Record {
     /// Reads a record as the CVE program publishes it. Unknown fields are passed over.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > MAX_RECORD_BYTES {
-            return Err(RecordError::TooLarge {
-                length: bytes.len(),
-            });
-        }
-        let document: Document =
-            serde_json::from_slice(bytes).map_err(|source| RecordError::Json { source })?;
-        document.check_format()?;
-        let id = document.cve_metadata.cve_id;
-        let state = document.cve_metadata.state;
-        if state != "PUBLISHED" {
+        let document = Document::read(bytes)?;
+        let Metadata {
+            cve_id: id,
+            state,
+            date_updated,
+            ..
+        } = document.cve_metadata;
+        if state != PUBLISHED {
             return Err(RecordError::NotPublished {
                 id,
                 state: line(&state, 40),
@@ -75,11 +88,13 @@ impl Record {
         let cna = containers
             .cna
             .ok_or_else(|| RecordError::NoCna { id: id.clone() })?;
-        Ok(Self::assemble(id, cna, containers.adp))
+        let mut record = Self::assemble(id, cna, containers.adp);
+        record.updated = date_updated.as_deref().and_then(time::parse);
+        Ok(record)
     }
 
-    fn assemble(id: CveId, cna: Container, adp: Vec<Container>) -> Self {
-        let description = english(cna.descriptions);
+    fn assemble(id: CveId, mut cna: Container, adp: Vec<Container>) -> Self {
+        let description = english(std::mem::take(&mut cna.descriptions));
         let title = match cna.title.as_deref().map(|title| line(title, usize::MAX)) {
             Some(title) if !title.is_empty() => title,
             _ => line(
@@ -88,18 +103,25 @@ impl Record {
             ),
         };
         let assigner = line(&cna.provider_metadata.short_name, TITLE_CHARACTERS);
-        let mut claims = claims(ClaimSource::Cna, cna.metrics, &assigner);
-        for container in adp {
+        let containers = || std::iter::once(&cna).chain(&adp);
+        let exploited = containers().find_map(Container::exploited);
+        let named = containers().flat_map(|container| &container.affected);
+        let concerns_kernel = assigner == KERNEL_CNA || named.cloned().any(is_kernel);
+        let mut claims = claims(ClaimSource::Cna, &cna, &assigner);
+        for container in &adp {
             let author = line(&container.provider_metadata.short_name, TITLE_CHARACTERS);
-            claims.extend(self::claims(ClaimSource::Adp, container.metrics, &author));
+            claims.extend(self::claims(ClaimSource::Adp, container, &author));
         }
         Self {
             id,
             title,
             description,
             assigner,
+            updated: None,
+            exploited,
             claims,
             affected: cna.affected.into_iter().map(Affected::from).collect(),
+            concerns_kernel,
             references: cna
                 .references
                 .into_iter()
@@ -130,10 +152,17 @@ impl Record {
     }
 }
 
-fn claims(source: ClaimSource, metrics: Vec<Metric>, author: &str) -> Vec<RecordClaim> {
-    metrics
-        .into_iter()
-        .flat_map(|metric| metric.claims(source, author))
+fn is_kernel(object: AffectedObject) -> bool {
+    Affected::from(object).is_kernel()
+}
+
+fn claims(source: ClaimSource, container: &Container, author: &str) -> Vec<RecordClaim> {
+    let at = container.provider_metadata.date_updated.as_deref();
+    let at = at.and_then(time::parse);
+    container
+        .metrics
+        .iter()
+        .flat_map(|metric| metric.claims(source, author, at))
         .collect()
 }
 
@@ -148,7 +177,7 @@ fn english(descriptions: Vec<Description>) -> String {
 }
 
 /// Text from outside on one line, without control characters that a terminal would obey.
-fn line(text: &str, characters: usize) -> String {
+pub(crate) fn line(text: &str, characters: usize) -> String {
     let plain: String = text
         .chars()
         .map(|one| if one.is_control() { ' ' } else { one })
@@ -164,17 +193,30 @@ fn lines(text: &str) -> String {
         .collect()
 }
 
+/// A record as it stands in its file, whatever its state.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+pub(crate) struct Document {
     data_type: String,
     data_version: String,
-    cve_metadata: Metadata,
+    pub(crate) cve_metadata: Metadata,
     #[serde(default)]
     containers: Containers,
 }
 
 impl Document {
+    /// Reads any record of the format, also one that describes no hole.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, RecordError> {
+        let length = bytes.len();
+        if length > MAX_RECORD_BYTES {
+            return Err(RecordError::TooLarge { length });
+        }
+        let document: Self =
+            serde_json::from_slice(bytes).map_err(|source| RecordError::Json { source })?;
+        document.check_format()?;
+        Ok(document)
+    }
+
     fn check_format(&self) -> Result<(), RecordError> {
         let wrong = |what, found: &str, expected| {
             Err(RecordError::Format {
@@ -195,9 +237,28 @@ impl Document {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
-    cve_id: CveId,
+pub(crate) struct Metadata {
+    pub(crate) cve_id: CveId,
     state: String,
+    #[serde(default)]
+    assigner_short_name: String,
+    #[serde(default)]
+    pub(crate) date_updated: Option<String>,
+}
+
+impl Metadata {
+    pub(crate) fn is_published(&self) -> bool {
+        self.state == PUBLISHED
+    }
+
+    /// The state, fit to be printed.
+    pub(crate) fn state(&self) -> String {
+        line(&self.state, 40)
+    }
+
+    pub(crate) fn is_of_kernel_cna(&self) -> bool {
+        self.assigner_short_name == KERNEL_CNA
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -218,10 +279,20 @@ struct Container {
     references: Vec<Reference>,
 }
 
+impl Container {
+    /// What a container says of known use; only CISA's word counts, as it keeps the catalogue.
+    fn exploited(&self) -> Option<Exploited> {
+        let of_cisa = self.provider_metadata.short_name == "CISA-ADP";
+        let mut since = self.metrics.iter().filter_map(Metric::listed_in_kev);
+        of_cisa.then(|| since.next()).flatten()
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Provider {
     short_name: String,
+    date_updated: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -90,8 +90,51 @@ fn a_medium_rating_waits_for_the_regular_update() {
 
 #[test]
 fn without_a_rating_of_the_cna_the_adp_decides() {
-    let decision = record(UVC).gate(None).unwrap();
+    let decision = record(&UVC.replacen("\"kev\"", "\"seen\"", 1))
+        .gate(None)
+        .unwrap();
     assert_eq!(decision.decisive.to_string(), "High (7.8) by CISA-ADP");
+}
+
+#[test]
+fn a_hole_that_is_exploited_is_critical_whatever_its_score() {
+    let uvc = record(UVC);
+    let since = uvc.exploited.as_ref().and_then(|exploited| exploited.since);
+    assert_eq!(since, Some("2025-02-05".parse().unwrap()));
+    let decision = uvc.gate(None).unwrap();
+    let claims: Vec<_> = decision.claims.iter().map(ToString::to_string).collect();
+    assert_eq!(claims, ["High (7.8) by CISA-ADP", "Critical by CISA KEV"]);
+    assert_eq!(decision.decisive.to_string(), "Critical by CISA KEV");
+    let vendor = SeverityClaim::rated("example vendor", Severity::Low);
+    assert!(
+        uvc.gate(Some(vendor)).is_err(),
+        "the vendor's word is first"
+    );
+}
+
+#[test]
+fn only_cisa_lists_in_its_catalogue() {
+    let text = UVC.replacen(
+        "\"shortName\": \"CISA-ADP\"",
+        "\"shortName\": \"example\"",
+        1,
+    );
+    assert_ne!(text, UVC);
+    assert_eq!(record(&text).exploited, None);
+}
+
+#[test]
+fn a_claim_keeps_its_source_author_and_time() {
+    let uvc = record(UVC);
+    let [claim] = uvc.claims.as_slice() else {
+        panic!("{:?}", uvc.claims)
+    };
+    assert_eq!(claim.source, ClaimSource::Adp);
+    assert_eq!(claim.at, Some("2025-10-21T22:55:34.852Z".parse().unwrap()));
+    assert_eq!(
+        uvc.updated,
+        Some("2026-05-11T20:50:54.836Z".parse().unwrap())
+    );
 }
 
 #[test]

@@ -146,11 +146,11 @@ impl Layout {
         special: bool,
         alignment: u64,
     ) -> ChunkId {
-        let bytes = unit.section(source.section).bytes(source.start, source.end);
         let section = &mut self.sections[out];
         let at = section.size.next_multiple_of(alignment.max(1));
         section.size = at + (source.end - source.start);
         if section.sh_type != object::elf::SHT_NOBITS.0 {
+            let bytes = unit.section(source.section).bytes(source.start, source.end);
             section.data.resize(at as usize, 0);
             section.data.extend_from_slice(&bytes.unwrap_or_default());
         }

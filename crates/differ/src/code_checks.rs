@@ -27,6 +27,9 @@ pub(crate) fn refusals(analysis: &Analysis<'_>) -> Vec<Refusal> {
             });
             continue;
         }
+        if analysis.ignored.covers_function(new, function) {
+            continue;
+        }
         refusals.extend(moved(old, original, new, function));
         if changed {
             refusals.extend(of_changed(old, original, new.section_of(function)));
@@ -41,7 +44,8 @@ fn unknown_sections(analysis: &Analysis<'_>) -> Vec<Refusal> {
     let new = analysis.matcher.new;
     let mut refusals = Vec::new();
     for (index, section) in new.object.sections.iter().enumerate() {
-        if !section.is_alloc() || role(&section.name) != Role::Unknown {
+        let ignored = analysis.ignored.covers_section(&section.name);
+        if !section.is_alloc() || role(&section.name) != Role::Unknown || ignored {
             continue;
         }
         let targets = section

@@ -1,17 +1,23 @@
 //! What changed between two objects of one unit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde::Serialize;
 
 use crate::correlate::{pair_functions, pair_named_data, pair_statics};
+use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
+use crate::ignore::Ignored;
 use crate::matcher::Matcher;
 use crate::refusal::Refusal;
-use crate::special::{Entry, EntrySizes, entries};
+use crate::report::IgnoredThing;
+use crate::special::{Entry, entries};
 use crate::unit::Unit;
 use crate::{code_checks, data_checks};
 
 /// What a patch does to a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FunctionStatus {
     Same,
     Changed,
@@ -64,7 +70,7 @@ pub fn compare_with(
     sizes: &EntrySizes,
 ) -> Result<Comparison, DifferError> {
     let units = Units::parse(original, patched, sizes)?;
-    let analysis = Analysis::new(&units);
+    let analysis = Analysis::new(&units)?;
     Ok(Comparison {
         functions: analysis.functions(),
         refusals: analysis.refusals,
@@ -101,17 +107,23 @@ pub(crate) struct Analysis<'a> {
     pub original_function: HashMap<usize, usize>,
     /// Static variables of the patched unit that may or may not be one of the original.
     pub doubtful: HashSet<usize>,
+    /// What the fix's author answers for.
+    pub ignored: Ignored,
+    /// Functions that changed, or belong to one that did, and are ignored.
+    spared: BTreeSet<usize>,
     pub refusals: Vec<Refusal>,
 }
 
 impl<'a> Analysis<'a> {
-    pub fn new(units: &'a Units) -> Self {
+    pub fn new(units: &'a Units) -> Result<Self, DifferError> {
         let (old, new) = (&units.old, &units.new);
         let mut matcher = Matcher::new((old, &units.old_entries), (new, &units.new_entries));
         matcher.functions = pair_functions(old, new);
         pair_named_data(&mut matcher);
         let mut status = statuses(&mut matcher);
         mark_parents(new, &mut status);
+        let ignored = Ignored::of(new)?;
+        let spared = spare(new, &ignored, &mut status);
         data_checks::learn_from_content(&mut matcher);
         let doubtful = pair_statics(&mut matcher);
         let original_function = matcher.functions.iter().map(|(&a, &b)| (b, a)).collect();
@@ -120,14 +132,56 @@ impl<'a> Analysis<'a> {
             status,
             original_function,
             doubtful,
+            ignored,
+            spared,
             refusals: Vec::new(),
         };
         let mut refusals = code_checks::refusals(&analysis);
-        refusals.extend(data_checks::refusals(&analysis.matcher));
+        refusals.extend(data_checks::refusals(&analysis.matcher, &analysis.ignored));
+        refusals.extend(analysis.bad_markers());
         refusals.sort();
         refusals.dedup();
         analysis.refusals = refusals;
-        analysis
+        Ok(analysis)
+    }
+
+    /// Every marker, and what it made a difference to.
+    pub fn ignored_things(&self) -> Vec<IgnoredThing> {
+        let new = self.matcher.new;
+        let marked = self.ignored.functions.iter().copied();
+        let functions: BTreeSet<usize> = marked.chain(self.spared.iter().copied()).collect();
+        let functions = functions
+            .into_iter()
+            .map(|function| IgnoredThing::Function {
+                name: new.name(function).to_owned(),
+                changed: self.spared.contains(&function),
+            });
+        let sections = self.ignored.sections.iter().cloned();
+        functions
+            .chain(sections.map(|name| IgnoredThing::Section { name }))
+            .collect()
+    }
+
+    /// Markers that can't mean what they say.
+    fn bad_markers(&self) -> Vec<Refusal> {
+        let (old, new) = (self.matcher.old, self.matcher.new);
+        let functions = self.ignored.functions.iter();
+        let mut refusals: Vec<Refusal> = functions
+            .filter(|function| !self.original_function.contains_key(function))
+            .map(|&function| Refusal::IgnoredNew {
+                function: new.name(function).to_owned(),
+            })
+            .collect();
+        let exists = |name: &str, unit: &Unit| unit.object.sections.iter().any(|s| s.name == name);
+        let sections = self.ignored.sections.iter();
+        refusals.extend(
+            sections
+                .filter(|name| !exists(name, old) && !exists(name, new))
+                .map(|section| Refusal::IgnoredNothing {
+                    section: section.clone(),
+                }),
+        );
+        refusals
     }
 
     /// The public list.
@@ -202,4 +256,21 @@ fn mark_parents(new: &Unit, status: &mut HashMap<usize, FunctionStatus>) {
             status.insert(parent, FunctionStatus::Changed);
         }
     }
+}
+
+/// Leaves ignored functions as the running kernel has them; returns those that had changed.
+fn spare(
+    new: &Unit,
+    ignored: &Ignored,
+    status: &mut HashMap<usize, FunctionStatus>,
+) -> BTreeSet<usize> {
+    let mut spared = BTreeSet::new();
+    for function in new.functions() {
+        let changed = status[&function] == FunctionStatus::Changed;
+        if changed && ignored.covers_function(new, function) {
+            status.insert(function, FunctionStatus::Same);
+            spared.insert(function);
+        }
+    }
+    spared
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ignore::Ignored;
 use crate::matcher::Matcher;
 use crate::names::without_digits;
 use crate::refusal::Refusal;
@@ -20,13 +21,15 @@ pub(crate) fn learn_from_content(matcher: &mut Matcher<'_>) {
     }
 }
 
-pub(crate) fn refusals(matcher: &Matcher<'_>) -> Vec<Refusal> {
+pub(crate) fn refusals(matcher: &Matcher<'_>, ignored: &Ignored) -> Vec<Refusal> {
+    let covered = |atom: usize| ignored.covers_section(&matcher.new.section_of(atom).name);
     let mut refusals: Vec<Refusal> = pairs(matcher)
         .into_iter()
+        .filter(|&(_, new)| !covered(new))
         .filter_map(|(old, new)| of_object(matcher, old, new))
         .collect();
     refusals.extend(of_sections(matcher));
-    refusals.extend(of_tables(matcher.old, matcher.new));
+    refusals.extend(of_tables(matcher.old, matcher.new, ignored));
     refusals
 }
 
@@ -121,10 +124,13 @@ fn of_sections(matcher: &Matcher<'_>) -> Vec<Refusal> {
 }
 
 /// Tables that the kernel reads once: nothing may be added to them or changed in them.
-fn of_tables(old: &Unit, new: &Unit) -> Vec<Refusal> {
+fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> Vec<Refusal> {
     let before = tables(old);
     let mut refusals = Vec::new();
     for ((role, name), content) in tables(new) {
+        if ignored.covers_section(&name) {
+            continue;
+        }
         let known = before.get(&(role.clone(), name.clone()));
         let added = content.iter().find(|(entry, count)| {
             known

@@ -7,10 +7,11 @@ use suture_kernel::ObjectName;
 use crate::chunk::{ChunkId, Layout};
 use crate::compare::{Analysis, FunctionStatus, Units};
 use crate::emit::{Definition, emit};
+use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
 use crate::refusal::Refusal;
 use crate::resolve::SymbolResolver;
-use crate::special::{Entry, EntrySizes, Role, Table, is_init, role};
+use crate::special::{Entry, Role, Table, is_init, role};
 use crate::symbols::Symbols;
 use crate::unit::Range;
 
@@ -75,11 +76,22 @@ pub fn extract_with(
     sizes: &EntrySizes,
 ) -> Result<Extraction, DifferError> {
     let units = Units::parse(original, patched, sizes)?;
-    let analysis = Analysis::new(&units);
+    let analysis = Analysis::new(&units)?;
+    extract_units(&units, &analysis, object, unit, resolver)
+}
+
+/// [`extract`] after the comparison.
+pub(crate) fn extract_units(
+    units: &Units,
+    analysis: &Analysis<'_>,
+    object: &ObjectName,
+    unit: &str,
+    resolver: &dyn SymbolResolver,
+) -> Result<Extraction, DifferError> {
     if !analysis.refusals.is_empty() {
-        return Ok(Extraction::Refused(analysis.refusals));
+        return Ok(Extraction::Refused(analysis.refusals.clone()));
     }
-    let mut extractor = Extractor::new(&units, &analysis, object, resolver);
+    let mut extractor = Extractor::new(units, analysis, object, resolver);
     extractor.take_roots();
     if extractor.layout.chunks.is_empty() && extractor.refusals.is_empty() {
         return Ok(Extraction::NoChange);
@@ -298,7 +310,8 @@ impl<'a> Extractor<'a> {
     fn check_unknown_sections(&mut self) {
         let new = &self.units.new;
         for (index, section) in new.object.sections.iter().enumerate() {
-            if !section.is_alloc() || role(&section.name) != Role::Unknown {
+            let ignored = self.analysis.ignored.covers_section(&section.name);
+            if !section.is_alloc() || role(&section.name) != Role::Unknown || ignored {
                 continue;
             }
             for relocation in &section.relocations {

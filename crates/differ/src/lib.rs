@@ -5,6 +5,7 @@
 //! does so per unit (6.1), already processed by objtool. What is not understood is refused
 //! ([`Refusal`]): a wrong patch is worse than none.
 
+mod alone;
 mod chunk;
 mod code;
 mod code_checks;
@@ -13,9 +14,11 @@ mod correlate;
 mod data_checks;
 mod elf_file;
 mod emit;
+mod entry_sizes;
 mod error;
 mod extract;
 mod follow;
+mod ignore;
 mod klp;
 mod line_numbers;
 mod matcher;
@@ -23,6 +26,7 @@ mod names;
 pub mod object;
 mod post_link;
 mod refusal;
+mod report;
 mod resolve;
 mod special;
 mod symbols;
@@ -30,9 +34,12 @@ mod tables;
 mod unit;
 
 pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
+pub use entry_sizes::{EntrySizes, EntrySizesError};
 pub use error::DifferError;
 pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_with};
 pub use post_link::post_link;
 pub use refusal::Refusal;
+pub use report::{
+    IgnoredThing, Outcome, Report, ReportedFunction, ReportedRefusal, ReportedRelocation, report,
+};
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};
-pub use special::EntrySizes;

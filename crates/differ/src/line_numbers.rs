@@ -3,31 +3,40 @@
 //! A fix moves the code below it, and with it every line number that is an operand. The factory
 //! avoids that with `#line`; this is for objects that were built without. It counts as nothing
 //! only where it is certain that a number is a line: loaded into the register of that parameter
-//! of a known function, right before its call.
+//! of a known function, and not touched until its call.
+
+use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Register};
 
 use crate::code::{Insn, Kind};
 use crate::unit::{Range, Target, Unit};
 
-/// Functions with a line parameter, and the opcode of `mov $imm32` to its register. Their
-/// parameters have been the same in every kernel with livepatch.
-const REPORTERS: &[(&str, u8)] = &[
-    ("__might_sleep", MOV_ESI),
-    ("___might_sleep", MOV_ESI),
-    ("__might_fault", MOV_ESI),
-    ("lockdep_rcu_suspicious", MOV_ESI),
-    ("warn_slowpath_null", MOV_ESI),
-    ("warn_slowpath_fmt", MOV_ESI),
-    ("__btrfs_abort_transaction", MOV_EDX),
+/// Functions with a line parameter, and its register. The parameters have been the same in every
+/// kernel with livepatch (before Linux 4.8 `__btrfs_abort_transaction` had the line elsewhere, and
+/// the name of a function, which is relocated, in this register).
+const REPORTERS: &[(&str, Register)] = &[
+    ("__might_sleep", Register::RSI),
+    ("___might_sleep", Register::RSI),
+    ("__might_resched", Register::RSI),
+    ("__might_fault", Register::RSI),
+    ("__cant_sleep", Register::RSI),
+    ("__cant_migrate", Register::RSI),
+    ("lockdep_rcu_suspicious", Register::RSI),
+    ("warn_slowpath_null", Register::RSI),
+    ("warn_slowpath_fmt", Register::RSI),
+    ("warn_slowpath_fmt_taint", Register::RSI),
+    ("__btrfs_abort_transaction", Register::RDX),
+    ("__btrfs_handle_fs_error", Register::RDX),
+    ("__btrfs_std_error", Register::RDX),
+    ("__btrfs_panic", Register::RDX),
 ];
 /// Printing functions, for texts that end in a file and a line: `ASSERT_RTNL`.
 const PRINTERS: &[&str] = &["__warn_printk", "printk", "_printk"];
 const PRINTED: &[u8] = b"assertion failed at %s (%d)";
 
+/// Opcodes of `mov $imm32` to a register.
 const MOV_EDX: u8 = 0xba;
 const MOV_ESI: u8 = 0xbe;
 const MOV_SIZE: u64 = 5;
-/// Instructions between the load of the line and the call: the other arguments, a flag.
-const DISTANCE: usize = 5;
 
 /// Whether the bytes of two ranges differ in nothing but certain line numbers.
 pub(crate) fn only_lines_differ(old: (&Unit, Range), new: (&Unit, Range)) -> bool {
@@ -69,6 +78,11 @@ fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
     {
         return false;
     }
+    let line = match opcode {
+        Some(MOV_ESI) => Register::RSI,
+        Some(MOV_EDX) => Register::RDX,
+        _ => return false,
+    };
     let rest = Range {
         start: load.end,
         ..range
@@ -78,24 +92,19 @@ fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
         return false;
     };
     let call = &following[distance];
-    if distance > DISTANCE || call.kind != Kind::Call {
-        return false;
-    }
-    if !following[..distance]
-        .iter()
-        .all(|insn| is_plain_argument(unit, range, insn, opcode.unwrap_or(0) & 7))
-    {
+    let leads_on = matches!(call.kind, Kind::Call | Kind::Jump);
+    if !leads_on || uses(unit, range.section, (load.end, call.start), line) {
         return false;
     }
     let Some(name) = callee(unit, range, call) else {
         return false;
     };
     if PRINTERS.contains(&name) {
-        return opcode == Some(MOV_EDX) && prints_line(unit, range, &following[..distance]);
+        return line == Register::RDX && prints_line(unit, range, &following[..distance]);
     }
     REPORTERS
         .iter()
-        .any(|&(reporter, load)| reporter == name && opcode == Some(load))
+        .any(|&(reporter, register)| reporter == name && register == line)
 }
 
 fn callee<'a>(unit: &'a Unit, range: Range, call: &Insn) -> Option<&'a str> {
@@ -108,30 +117,24 @@ fn callee<'a>(unit: &'a Unit, range: Range, call: &Insn) -> Option<&'a str> {
     }
 }
 
-/// `mov` of a constant to a register or a flag, `mov` of another register to a register or the
-/// stack, `xor` of a register with itself: nothing that reads register `line`.
-fn is_plain_argument(unit: &Unit, range: Range, insn: &Insn, line: u8) -> bool {
-    let data = &unit.section(range.section).data;
-    let bytes = data
-        .get(insn.start as usize..insn.end as usize)
-        .unwrap_or_default();
-    let (prefix, bytes) = match bytes {
-        [prefix @ 0x40..=0x4f, rest @ ..] => (*prefix, rest),
-        all => (0, all),
-    };
-    // REX.R: the source is one of r8 to r15.
-    let source = |modrm: u8| (modrm >> 3) & 7 | (prefix & 4) << 1;
-    match bytes {
-        [0xb8..=0xbf, ..] => true,
-        // `movb $1, flag(%rip)` and `mov $imm32, %reg`.
-        [0xc6, 0x05, ..] => true,
-        [0xc7, modrm, ..] => modrm >> 6 == 3,
-        [0x89, modrm] => modrm >> 6 == 3 && source(*modrm) != line,
-        // `mov %reg, disp(%rsp)`.
-        [0x89, modrm, 0x24, ..] => modrm >> 6 < 2 && modrm & 7 == 4 && source(*modrm) != line,
-        [0x31, modrm] => modrm >> 6 == 3 && (modrm >> 3) & 7 == modrm & 7,
-        _ => false,
-    }
+/// Whether any instruction of a straight piece of code touches a register, or is none at all.
+/// What it does not touch arrives at the call as it was loaded; what the callee makes of it is
+/// known, and behind the call the register holds nothing that anyone may use.
+fn uses(unit: &Unit, section: usize, (start, end): (u64, u64), register: Register) -> bool {
+    let bytes = unit.section(section).bytes(start, end).unwrap_or_default();
+    let mut factory = InstructionInfoFactory::new();
+    let mut instructions = Decoder::with_ip(64, &bytes, start, DecoderOptions::NONE).into_iter();
+    instructions.any(|instruction| {
+        let info = factory.info(&instruction);
+        let register_used = info
+            .used_registers()
+            .iter()
+            .any(|used| used.register().full_register() == register);
+        let memory_used = info.used_memory().iter().any(|used| {
+            used.base().full_register() == register || used.index().full_register() == register
+        });
+        instruction.is_invalid() || register_used || memory_used
+    })
 }
 
 fn prints_line(unit: &Unit, range: Range, arguments: &[Insn]) -> bool {

@@ -81,7 +81,7 @@ impl<'a> Matcher<'a> {
     /// Bytes and references of two ranges.
     fn same_range(&self, attempt: &Attempt, old: Range, new: Range, depth: usize) -> bool {
         let (from, to) = (self.old.section(old.section), self.new.section(new.section));
-        if from.bytes(old.start, old.end) != to.bytes(new.start, new.end)
+        if !from.same_bytes((old.start, old.end), to, (new.start, new.end))
             && !only_lines_differ((self.old, old), (self.new, new))
         {
             return false;
@@ -334,7 +334,7 @@ impl<'a> Matcher<'a> {
             to.relocations_in(b.start, b.start + 1),
         );
         let ([x], [y]) = first else { return false };
-        from.bytes(flags(a).0, flags(a).1) == to.bytes(flags(b).0, flags(b).1)
+        from.same_bytes(flags(a), to, flags(b))
             && self.same_reference(attempt, (a.section, x), (b.section, y), 0)
     }
 
@@ -342,7 +342,7 @@ impl<'a> Matcher<'a> {
     fn same_alternative(&self, attempt: &Attempt, old: &Entry, new: &Entry) -> bool {
         let (a, b) = (old.range, new.range);
         let (from, to) = (self.old.section(a.section), self.new.section(b.section));
-        if from.bytes(a.start, a.end) != to.bytes(b.start, b.end) {
+        if !from.same_bytes((a.start, a.end), to, (b.start, b.end)) {
             return false;
         }
         let before = from.relocations_in(a.start, a.end);

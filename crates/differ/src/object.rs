@@ -72,8 +72,8 @@ pub enum SymbolSection {
 impl Object {
     /// Reads an x86-64 relocatable object.
     pub fn parse(bytes: &[u8]) -> Result<Self, DifferError> {
-        let file = ElfFile::parse(bytes)?;
-        let mut sections: Vec<Section> = file.sections.iter().map(plain_section).collect();
+        let mut file = ElfFile::parse(bytes)?;
+        let mut sections: Vec<Section> = file.sections.iter_mut().map(plain_section).collect();
         let symbols = match symbol_table(&file)? {
             Some(index) => symbols(&file, index)?,
             None => Vec::new(),
@@ -140,6 +140,21 @@ impl Section {
         self.data.get(start..end).map(Into::into)
     }
 
+    /// Whether two ranges hold the same bytes. A range of `SHT_NOBITS` is as long as it says, so
+    /// it is not made to be compared with another; what lies beyond an end is the same as nothing.
+    pub fn same_bytes(&self, range: (u64, u64), other: &Self, other_range: (u64, u64)) -> bool {
+        if self.is_nobits() && other.is_nobits() {
+            let length = |section: &Self, (start, end): (u64, u64)| {
+                let inside = end <= section.size;
+                inside.then(|| end.checked_sub(start)).flatten()
+            };
+            let ours = length(self, range);
+            return ours.is_some() && ours == length(other, other_range);
+        }
+        let ours = self.bytes(range.0, range.1);
+        ours.is_some() && ours == other.bytes(other_range.0, other_range.1)
+    }
+
     /// The relocations with `start <= offset < end`.
     pub fn relocations_in(&self, start: u64, end: u64) -> &[Relocation] {
         let from = self.relocations.partition_point(|r| r.offset < start);
@@ -170,7 +185,13 @@ impl Symbol {
     }
 }
 
-fn plain_section(raw: &RawSection) -> Section {
+/// Content is moved, not copied; symbols, names and relocations are still read from the raw file.
+fn plain_section(raw: &mut RawSection) -> Section {
+    let data = if raw.sh_type == elf::SHT_PROGBITS.0 {
+        std::mem::take(&mut raw.data)
+    } else {
+        raw.data.clone()
+    };
     Section {
         name: raw.name.clone(),
         sh_type: raw.sh_type,
@@ -178,7 +199,7 @@ fn plain_section(raw: &RawSection) -> Section {
         addralign: raw.addralign,
         entsize: raw.entsize,
         size: raw.size,
-        data: raw.data.clone(),
+        data,
         relocations: Vec::new(),
         grouped: false,
     }

@@ -41,6 +41,7 @@ pub fn post_link(module: &[u8]) -> Result<Vec<u8>, DifferError> {
 /// Sets `st_shndx` and the final names; returns the names before, by symbol index.
 fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, DifferError> {
     let section = &file.sections[table];
+    let link = string_table_of(file, section)?;
     let mut symbols = raw_symbols(section)?.to_vec();
     let names = symbols
         .iter()
@@ -63,13 +64,6 @@ fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, Diffe
     for (symbol, offset) in symbols.iter_mut().zip(offsets) {
         symbol.st_name.set(LE, offset);
     }
-    let link = file.sections[table].link as usize;
-    if link == file.names {
-        return Err(DifferError::damaged(
-            &file.sections[table].name,
-            "it shares its string table with the section names",
-        ));
-    }
     file.sections[table].data = symbols
         .iter()
         .flat_map(|s: &Sym64<LE>| bytes_of(s).to_vec())
@@ -78,6 +72,16 @@ fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, Diffe
     table_strings.size = strings.len() as u64;
     table_strings.data = strings;
     Ok(names)
+}
+
+/// The section that holds a symbol table's names, and nothing but those.
+fn string_table_of(file: &ElfFile, table: &RawSection) -> Result<usize, DifferError> {
+    let link = table.link as usize;
+    if link == file.names || link >= file.sections.len() {
+        let what = "it has no string table for itself";
+        return Err(DifferError::damaged(&table.name, what));
+    }
+    Ok(link)
 }
 
 /// Takes the livepatch relocations out of one relocation section.

@@ -1,5 +1,7 @@
 //! Why a change can't become a live patch. Each sentence names the thing and a way out.
 
+mod parts;
+
 use thiserror::Error;
 
 /// One reason against a patch of this unit.
@@ -140,4 +142,13 @@ pub enum Refusal {
         patched: String,
         object: String,
     },
+    #[error(
+        "a marker of the fix ignores section `{section}`, which no object of the unit has; correct its name"
+    )]
+    IgnoredNothing { section: String },
+    #[error(
+        "a marker of the fix ignores `{function}`, which is new: the running kernel has nothing \
+         in its place; remove the marker"
+    )]
+    IgnoredNew { function: String },
 }

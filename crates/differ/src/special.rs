@@ -1,37 +1,10 @@
 //! The sections of x86-64 kernels that list places in the code, and what becomes of each.
 
+use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
+use crate::ignore::is_marker;
+use crate::object::Section;
 use crate::unit::{Range, Unit};
-
-/// Sizes of table entries, where the kernel at hand differs from the usual ones.
-///
-/// Entries of `.altinstructions` (12 to 14 bytes) and `__jump_table` (16 or 24) are measured by
-/// their relocations when left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EntrySizes {
-    /// `struct alt_instr` (default: measured).
-    pub altinstructions: Option<u64>,
-    /// `struct jump_entry` (default: measured).
-    pub jump_table: Option<u64>,
-    /// `struct bug_entry` (default: 12).
-    pub bug_table: u64,
-    /// `struct exception_table_entry` (default: 12).
-    pub ex_table: u64,
-    /// `struct paravirt_patch_site` (default: 16).
-    pub parainstructions: u64,
-}
-
-impl Default for EntrySizes {
-    fn default() -> Self {
-        Self {
-            altinstructions: None,
-            jump_table: None,
-            bug_table: 12,
-            ex_table: 12,
-            parainstructions: 16,
-        }
-    }
-}
 
 /// A table whose entries begin with the place in the code that they are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,6 +123,7 @@ pub(crate) fn role(name: &str) -> Role {
         ".orc_unwind_ip" => Role::Table(Table::OrcIp),
         ".orc_unwind" => Role::Orc,
         ".altinstr_replacement" | ".altinstr_aux" | ".fixup" | ".text..refcount" => Role::Fragments,
+        _ if is_marker(name) => Role::Ignored,
         _ if begins(IGNORED) => Role::Ignored,
         _ if begins(LOAD_TIME) => Role::LoadTime,
         _ if begins(EXPORT) => Role::Export,
@@ -263,17 +237,19 @@ fn entry_size(
     table: Table,
     sizes: &EntrySizes,
 ) -> Result<u64, DifferError> {
+    let section = unit.section(index);
     let measured = |relocations: usize| {
-        let section = unit.section(index);
-        let second = section
-            .relocations
-            .get(relocations)
-            .map_or(section.size, |r| r.offset);
+        let second = section.relocations.get(relocations);
+        let second = second.map_or(section.size, |relocation| relocation.offset);
         second - section.relocations.first().map_or(0, |r| r.offset)
     };
+    let believed = |told: Option<u64>, relocations| match told {
+        Some(size) if begins_each_entry(section, size) => size,
+        _ => measured(relocations),
+    };
     let size = match table {
-        Table::Altinstructions => sizes.altinstructions.unwrap_or_else(|| measured(2)),
-        Table::Jump => sizes.jump_table.unwrap_or_else(|| measured(3)),
+        Table::Altinstructions => believed(sizes.altinstructions, 2),
+        Table::Jump => believed(sizes.jump_table, 3),
         Table::Bug => sizes.bug_table,
         Table::Exception => sizes.ex_table,
         Table::Paravirt => sizes.parainstructions,
@@ -292,6 +268,19 @@ fn entry_size(
         let what = format!("its entries seem to have {size} bytes, which no kernel uses");
         Err(DifferError::damaged(&unit.section(index).name, what))
     }
+}
+
+/// Whether entries of this size fill the section and each begins with its place.
+fn begins_each_entry(section: &Section, size: u64) -> bool {
+    let begins = |start: u64| {
+        section
+            .relocations
+            .binary_search_by_key(&start, |relocation| relocation.offset)
+            .is_ok()
+    };
+    size > 0
+        && section.size.is_multiple_of(size)
+        && (0..section.size / size).all(|number| begins(number * size))
 }
 
 fn companions(

@@ -65,9 +65,13 @@ fn shown(command: &Command) -> String {
     }
 }
 
+/// The last lines, and before them the compiler's errors that warnings have pushed further up.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    let (above, last) = lines.split_at(lines.len().saturating_sub(TAIL_LINES));
+    let errors = above.iter().filter(|line| line.contains("error: "));
+    let shown: Vec<&str> = errors.take(TAIL_LINES).chain(last).copied().collect();
+    shown.join("\n")
 }
 
 /// Where the output of the programs is kept for later reading. Without a file it is dropped.
@@ -120,6 +124,14 @@ mod tests {
             message,
             "cannot start `no-such-program`; install it (Debian package `some-package`)"
         );
+    }
+
+    #[test]
+    fn an_error_is_shown_however_many_warnings_follow() {
+        let warnings = "x.c:2:1: warning: w\n".repeat(100);
+        let shown = tail(&format!("x.c:1:1: error: e\n{warnings}"));
+        assert!(shown.starts_with("x.c:1:1: error: e\n"), "{shown}");
+        assert_eq!(shown.lines().count(), 1 + TAIL_LINES);
     }
 
     #[test]

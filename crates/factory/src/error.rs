@@ -120,15 +120,39 @@ pub enum Refusal {
     #[error("no advisory was given; a live patch is for High and Critical holes only")]
     NoAdvisory,
     #[error(
-        "`{path}` is a header; which of the kernel's units it reaches is not computed yet: name \
-         the units to compile with --unit"
+        "the edit of `{path}` changes the code of more than {limit} units; a change that wide is \
+         for the regular kernel update: put the part that closes the hole into the files that \
+         have it"
     )]
-    Header { path: String },
+    ReachesTooMuch { path: String, limit: usize },
     #[error(
-        "`{path}` is included by the header `{header}`; which units that reaches is not computed \
-         yet: name the units to compile with --unit"
+        "the fix changes what assembler in `{path}` is made from, and the differ can't compare \
+         that; leave that part of the header as it is"
     )]
-    IncludedByHeader { path: String, header: String },
+    AssemblerReached { path: String },
+    #[error(
+        "`{name}`, as `{unit}` sees it, is laid out anew ({how}); objects of the running kernel \
+         have the old layout, and unpatched code makes more of them: keep the layout, and attach \
+         new fields with a shadow variable"
+    )]
+    Layout {
+        unit: String,
+        name: String,
+        how: String,
+    },
+    #[error(
+        "with the fix `{unit}` does not compile: it uses {}, which nothing declares; add the part \
+         of the fix that does, most often in a header",
+        quoted(missing)
+    )]
+    LacksDeclarations { unit: String, missing: Vec<String> },
+    #[error("with the fix `{unit}` does not compile: {message}")]
+    DoesNotCompile { unit: String, message: String },
+    #[error(
+        "`{unit}` is linked into several modules, and the new `{symbol}` would be in the patch \
+         twice; make it static"
+    )]
+    SharedUnit { unit: String, symbol: String },
     #[error("`{path}` names no unit; give its path in the kernel tree, such as `kernel/fork.c`")]
     NamedUnit { path: String },
     #[error("`{path}` is assembler, which the differ can't compare function by function")]
@@ -149,7 +173,10 @@ pub enum Refusal {
     #[error("the compiled code of {units} is the same with and without the fix")]
     NoChange { units: String },
     #[error("in `{unit}`: {why}")]
-    Differ { unit: String, why: String },
+    Differ {
+        unit: String,
+        why: suture_differ::Refusal,
+    },
     #[error(
         "`{function}` of `{unit}`: this compile does not equal what {object} shipped ({why}), \
          so a replacement can't be trusted"
@@ -160,4 +187,9 @@ pub enum Refusal {
         object: ObjectName,
         why: String,
     },
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }

@@ -80,14 +80,11 @@ impl Fix {
 pub(crate) struct Plan {
     /// Files to compile, e.g. `kernel/entry/common.c`, each once.
     pub units: Vec<String>,
-    /// Units to compile where the kernel's configuration has them, because they include one of
-    /// the others.
-    pub includers: Vec<String>,
     /// Files whose content changes.
     pub edited: Vec<TouchedFile>,
 }
 
-/// Decides what to compile. `named_units` are compiled as well (for a fix that edits headers).
+/// Decides what to compile. `named_units` are compiled as well.
 pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Refusal>> {
     let (mut units, mut edited, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
     for path in named_units {
@@ -108,7 +105,6 @@ pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Re
                 }
             }
             (Role::Unit, Change::Added) => refusals.push(Refusal::NewUnit { path }),
-            (Role::Header, _) if named_units.is_empty() => refusals.push(Refusal::Header { path }),
             (Role::Header, _) => {}
             (Role::Assembler, _) => refusals.push(Refusal::Assembler { path }),
             (Role::BuildSystem, _) => refusals.push(Refusal::BuildSystem { path }),
@@ -117,18 +113,19 @@ pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Re
             edited.push(file.clone());
         }
     }
-    if refusals.is_empty() && units.is_empty() {
+    if refusals.is_empty() && edited.is_empty() {
         refusals.push(Refusal::NothingCompiled);
     }
     if refusals.is_empty() {
-        Ok(Plan {
-            units,
-            includers: Vec::new(),
-            edited,
-        })
+        Ok(Plan { units, edited })
     } else {
         Err(refusals)
     }
+}
+
+/// Whether a touched file reaches units only through `#include`.
+pub(crate) fn is_header(path: &str) -> bool {
+    role(path) == Role::Header
 }
 
 fn role(path: &str) -> Role {
@@ -391,10 +388,8 @@ mod tests {
             + &header("a/Documentation/y.rst", "b/Documentation/y.rst");
         assert_eq!(plan(&[fix(&both)], &[]).unwrap().units, ["kernel/x.c"]);
         let refused = |old: &str, new: &str| plan(&[fix(&header(old, new))], &[]).err().unwrap();
-        assert!(matches!(
-            refused("a/include/x.h", "b/include/x.h")[0],
-            Refusal::Header { .. }
-        ));
+        let header = fix(&header("a/include/x.h", "b/include/x.h"));
+        assert_eq!(plan(&[header], &[]).unwrap().units, [""; 0]);
         assert!(matches!(
             refused("a/mm/Makefile", "b/mm/Makefile")[0],
             Refusal::BuildSystem { .. }

@@ -10,6 +10,7 @@ use suture_kernel::{KernelBuild, KernelRelease, ObjectName};
 
 use crate::archive::Archive;
 use crate::command::Log;
+use crate::commands::Commands;
 use crate::error::FactoryError;
 use crate::link;
 use crate::progress::{Progress, step};
@@ -20,6 +21,7 @@ use crate::tree::Tree;
 pub(crate) struct OpenedKernel {
     pub shipped: ShippedKernel,
     pub tree: Tree,
+    pub commands: Commands,
     image: Vec<u8>,
 }
 
@@ -50,10 +52,14 @@ impl OpenedKernel {
             &format!("preparing the source of {release}"),
             || Tree::prepare(&shipped, &archive, log),
         )?;
+        let commands = step(progress, "asking Kbuild how it compiles each unit", || {
+            Commands::of(&tree, || shipped.module_names(), log)
+        })?;
         let image = step(progress, "reading the shipped image", || shipped.vmlinux())?;
         Ok(Self {
             shipped,
             tree,
+            commands,
             image,
         })
     }

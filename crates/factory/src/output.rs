@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use suture_protocol::{FileHash, Manifest};
 
-use crate::build::CompileTimes;
 use crate::error::FactoryError;
 use crate::files::{self, sha256_hex};
+use crate::job::CompileTimes;
 
 /// What was built.
 #[derive(Debug)]

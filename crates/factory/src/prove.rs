@@ -9,7 +9,7 @@ use crate::equality::Proof;
 use crate::error::FactoryError;
 use crate::opened_kernel::{OpenedKernel, parse};
 use crate::progress::{Progress, step};
-use crate::unit::Unit;
+use crate::unit::{Unit, not_built};
 
 /// How one unit compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,19 +35,27 @@ pub fn prove(
     let facts = kernel.facts(&image, progress)?;
     let mut proofs = Vec::new();
     for source in units {
-        let (unit, _) = step(progress, &format!("compiling {source} as shipped"), || {
-            Unit::record(&kernel.tree, source, &log)
-        })?;
-        let file = kernel.object_file(&unit.object)?;
-        let shipped = facts.shipped_object(&unit.object, &file)?;
-        let proof = Proof::establish(&parse(source, &unit.plain)?, &shipped);
-        let (compared, _) = proof.counts();
-        proofs.push(UnitProof {
-            source: source.clone(),
-            object: unit.object,
-            compared,
-            unequal: proof.unequal(),
-        });
+        let mut commands = kernel.commands.units_of(source).peekable();
+        if commands.peek().is_none() {
+            return Err(not_built(source, release));
+        }
+        for command in commands {
+            let unit = Unit::new(&kernel.tree, command)?;
+            let what = format!("compiling {source} as shipped");
+            let plain = step(progress, &what, || unit.plain(&kernel.tree, &log))?;
+            for object in unit.objects {
+                let file = kernel.object_file(&object)?;
+                let shipped = facts.shipped_object(&object, &file)?;
+                let proof = Proof::establish(&parse(source, &plain.bytes)?, &shipped);
+                let (compared, _) = proof.counts();
+                proofs.push(UnitProof {
+                    source: source.clone(),
+                    object,
+                    compared,
+                    unequal: proof.unequal(),
+                });
+            }
+        }
     }
     Ok(proofs)
 }

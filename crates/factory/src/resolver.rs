@@ -9,6 +9,7 @@ use suture_kernel::kallsyms::Kallsyms;
 use suture_kernel::symvers::Symvers;
 
 use crate::equality::Proof;
+use crate::needed_modules::NeededModules;
 use crate::shipped_object::{Location, ShippedObject};
 
 /// Answers for one unit.
@@ -21,6 +22,8 @@ pub(crate) struct UnitResolver<'a> {
     pub symvers: &'a Symvers,
     /// Global symbols that the fix adds, in any unit.
     pub added: &'a HashSet<String>,
+    /// Modules that are loaded whenever this one is.
+    pub needed: &'a NeededModules,
 }
 
 impl UnitResolver<'_> {
@@ -54,7 +57,13 @@ impl UnitResolver<'_> {
                 Ok(SymbolHome::Exported)
             }
             // A module exports a name only if no other symbol of it could be meant.
-            Some(export) if !export.module.is_vmlinux() => Ok(self.livepatch(&export.module, 0)),
+            Some(export) if self.needed.has(&export.module) => {
+                Ok(self.livepatch(&export.module, 0))
+            }
+            Some(export) if !export.module.is_vmlinux() => Err(format!(
+                "module {} exports it, and {} is loaded without that module",
+                export.module, self.object
+            )),
             _ => self.vmlinux_global(name),
         }
     }

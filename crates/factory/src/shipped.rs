@@ -1,5 +1,6 @@
 //! What the distribution shipped for one kernel release: its packages, unpacked and read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use suture_kernel::kallsyms::Kallsyms;
@@ -142,6 +143,13 @@ impl ShippedKernel {
         Ok(plain.into_owned())
     }
 
+    /// All shipped modules, by the names that they have in memory.
+    pub(crate) fn module_names(&self) -> Result<BTreeSet<String>, FactoryError> {
+        let mut found = BTreeSet::new();
+        collect_modules(&self.modules().join("kernel"), &mut found)?;
+        Ok(found)
+    }
+
     fn unreadable(&self, why: impl std::fmt::Display) -> FactoryError {
         FactoryError::ShippedKernel {
             release: self.release.clone(),
@@ -178,6 +186,19 @@ fn find_module(folder: &Path, name: &str) -> Result<Option<PathBuf>, FactoryErro
         }
     }
     Ok(None)
+}
+
+fn collect_modules(folder: &Path, found: &mut BTreeSet<String>) -> Result<(), FactoryError> {
+    let fail = || FactoryError::file("list", folder);
+    for entry in std::fs::read_dir(folder).map_err(fail())? {
+        let path = entry.map_err(fail())?.path();
+        if path.is_dir() {
+            collect_modules(&path, found)?;
+        } else {
+            found.extend(module_name(&path));
+        }
+    }
+    Ok(())
 }
 
 fn module_name(path: &Path) -> Option<String> {

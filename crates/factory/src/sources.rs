@@ -29,7 +29,7 @@ pub fn extract_sources(
 }
 
 /// Unpacks the whole source tree of a package into `folder`.
-pub(crate) fn unpack_tree(
+pub fn unpack_tree(
     archive: &Archive,
     package: &Package,
     folder: &Path,

@@ -128,9 +128,14 @@ impl Tree {
         self.folder.join("units")
     }
 
-    /// Where the inclusions of `.c` files in the tree are kept.
+    /// Where the commands by which Kbuild compiles the units are kept.
+    pub(crate) fn commands(&self) -> PathBuf {
+        self.folder.join("commands")
+    }
+
+    /// Where the `#include` lines of the tree are kept.
     pub(crate) fn inclusions(&self) -> PathBuf {
-        self.folder.join("inclusions")
+        self.folder.join("includes")
     }
 
     /// Keeps two processes from changing the tree at once.

@@ -7,7 +7,7 @@ use suture::cli::Cli;
 
 fn main() -> ExitCode {
     match suture::cli::run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error}");
             for cause in error.chain().skip(1) {

@@ -1,5 +1,8 @@
 //! The differ on small units, compiled as the kernel compiles its own.
 
 mod common;
+mod fuzz;
 mod link;
+mod pairs;
+mod reports;
 mod stories;

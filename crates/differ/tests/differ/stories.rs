@@ -42,6 +42,7 @@ fn line_numbers_count_unless_they_go_to_a_known_reporter() {
     assert_snapshot!(diff_case("line-only"), @r"
     Changed fixed
     Changed also_fixed
+    Changed line_used_twice
     ");
 }
 

@@ -6,8 +6,8 @@ use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
     EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
 };
-use der::asn1::{Null, ObjectIdentifier, OctetString, SetOfVec};
-use der::{Any, Decode, Encode};
+use der::asn1::{AnyRef, Null, ObjectIdentifier, OctetString, SetOfVec};
+use der::{Any, Decode, Encode, Reader as _, SliceReader, Tagged as _};
 use x509_cert::Certificate;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
@@ -70,8 +70,31 @@ pub(super) fn encode(certificate: &Certificate, signature: Vec<u8>) -> der::Resu
     .to_der()
 }
 
+/// Deepest nesting of values: a distinguished name in a signer's identifier is at 9.
+const DEPTH_LIMIT: usize = 16;
+
+/// Whether every value ends inside the one that it is part of; not, if they are nested deeper
+/// than any message is. The decoder takes memory for a value before it sees that the message ends
+/// before.
+fn lengths_fit(message: &[u8], depth: usize) -> der::Result<bool> {
+    if depth > DEPTH_LIMIT {
+        return Ok(false);
+    }
+    let mut reader = SliceReader::new(message)?;
+    while !reader.is_finished() {
+        let value = AnyRef::decode(&mut reader)?;
+        if value.tag().is_constructed() && !lengths_fit(value.value(), depth + 1)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The one signer of a message.
 pub(super) fn signer(message: &[u8]) -> Result<SignerInfo, Malformed> {
+    if !lengths_fit(message, 0)? {
+        return Err(Malformed::Unexpected("values that are nested too deep"));
+    }
     let info = ContentInfo::from_der(message)?;
     if info.content_type != ID_SIGNED_DATA {
         return Err(Malformed::Unexpected("no SignedData"));

@@ -1,6 +1,7 @@
 //! The crate from outside, on small images made here.
 
 mod elf_file;
+mod fuzz;
 mod hostile;
 mod images;
 mod kallsyms;

@@ -55,7 +55,7 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
-    fn read(&self) -> anyhow::Result<Option<(SigningKey, Vec<u8>)>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<(SigningKey, Vec<u8>)>> {
         let (Some(key), Some(certificate)) = (&self.module_key, &self.module_certificate) else {
             return Ok(None);
         };

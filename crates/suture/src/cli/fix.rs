@@ -1,5 +1,7 @@
 //! `suture fix`
 
+mod git_commit;
+
 use std::path::PathBuf;
 
 use suture_factory::archive::{Archive, Package};
@@ -13,13 +15,19 @@ pub struct Args {
     #[arg(long, default_value = "linux-source-6.1")]
     package: String,
     /// Version that lacks the fix: the one that the kernel to patch was built from.
-    #[arg(long, value_name = "VERSION")]
-    from: String,
+    #[arg(long, value_name = "VERSION", required_unless_present = "git")]
+    from: Option<String>,
     /// Version that has the fix.
-    #[arg(long, value_name = "VERSION")]
-    to: String,
-    /// Files that the fix changes, relative to the kernel tree.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(long, value_name = "VERSION", required_unless_present = "git")]
+    to: Option<String>,
+    /// Take the fix from a local git tree instead of two source packages.
+    #[arg(long, value_name = "TREE", requires = "commit", conflicts_with_all = ["from", "to", "package"])]
+    git: Option<PathBuf>,
+    /// The commit that is the fix, by any name that git takes.
+    #[arg(long, value_name = "REVISION", requires = "git")]
+    commit: Option<String>,
+    /// Files that the fix changes, relative to the kernel tree; of a commit, all if none is named.
+    #[arg(required_unless_present = "git", value_name = "FILE")]
     files: Vec<String>,
     /// Where to write the diff [default: standard output].
     #[arg(long, short, value_name = "FILE")]
@@ -29,16 +37,24 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let log = Log::none();
-    let archive = Archive::new(&args.cache.folder(), log.clone());
-    let package = |version: &String| Package {
-        name: args.package.clone(),
-        version: version.clone(),
+    let diff = match (&args.git, &args.commit) {
+        (Some(tree), Some(commit)) => git_commit::diff(tree, commit, &args.files)?,
+        _ => package_difference(args)?,
     };
-    let (from, to) = (package(&args.from), package(&args.to));
-    let diff = source_difference(&archive, &from, &to, &args.files, &log)?;
     match &args.output {
         Some(path) => write_file(path, diff.as_bytes()),
         None => print(&diff),
     }
+}
+
+fn package_difference(args: &Args) -> anyhow::Result<String> {
+    let log = Log::none();
+    let archive = Archive::new(&args.cache.folder(), log.clone());
+    let package = |version: &Option<String>| Package {
+        name: args.package.clone(),
+        // The command line has one wherever there is no `--git`.
+        version: version.clone().unwrap_or_default(),
+    };
+    let (from, to) = (package(&args.from), package(&args.to));
+    Ok(source_difference(&archive, &from, &to, &args.files, &log)?)
 }

@@ -1,7 +1,9 @@
 //! Commands.
 
 mod admin;
+mod advisory;
 mod build;
+mod differ;
 mod fix;
 mod kernels;
 mod module_key;
@@ -14,6 +16,7 @@ mod serve;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -37,6 +40,10 @@ enum Command {
     ModuleKey(module_key::Args),
     /// Build a live patch from a fix.
     Build(build::Args),
+    /// Compare two objects of a unit directly, without a kernel.
+    Differ(differ::Args),
+    /// Keep CVE records; say which of a kernel's holes are open.
+    Advisory(advisory::Args),
     /// Check that units compiled here equal what the distribution shipped.
     Prove(prove::Args),
     /// Build a live patch again from its published source archive.
@@ -54,9 +61,12 @@ enum Command {
     Demo(crate::scenario::demo::Args),
 }
 
-/// Runs a command.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+/// Runs a command. The status of success is a command's own: an answer of `suture differ` that
+/// is no patch is no error.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Differ(args) => return differ::run(&args),
+        Command::Advisory(args) => block_on(advisory::run(args)),
         Command::Kernels(args) => kernels::run(&args),
         Command::Fix(args) => fix::run(&args),
         Command::ModuleKey(args) => module_key::run(&args),
@@ -68,7 +78,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Admin(args) => block_on(admin::run(args)),
         Command::Demo(args) => crate::scenario::demo::run(&args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What to do about an error, where its maker knows.

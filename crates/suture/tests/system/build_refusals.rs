@@ -94,11 +94,15 @@ fn what_cannot_or_should_not_be_patched_is_refused_with_the_reason() -> anyhow::
         &["assembler"],
     );
 
-    let header = "--- a/include/linux/fs.h\n+++ b/include/linux/fs.h\n@@ -1 +1,2 @@\n a\n+b\n";
-    site.vendor.write("header.diff", header.as_bytes())?;
+    site.edit_source(
+        "include/net/phonet/pep.h",
+        "struct pep_sock {",
+        "struct pep_sock {\n\tint added;",
+        "layout.diff",
+    )?;
     assert_says(
-        &refusal(&site, "header.diff", "seccomp.json"),
-        &["include/linux/fs.h", "--unit"],
+        &refusal(&site, "layout.diff", "seccomp.json"),
+        &["struct pep_sock", "laid out anew", "shadow variable"],
     );
 
     site.vendor.write("foreign.diff", b"--- a/fs/proc/cmdline.c\n+++ b/fs/proc/cmdline.c\n@@ -1,2 +1,2 @@\n not in\n-this file\n+at all\n")?;

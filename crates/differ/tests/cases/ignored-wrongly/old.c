@@ -1,0 +1,1 @@
+int fixed(int n) { return n * 1; }

@@ -1,0 +1,130 @@
+//! What differs between two source packages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use suture_factory::archive::{Archive, Package};
+use suture_factory::{Log, default_cache, unified, unpack_tree};
+
+/// Folders of the kernel's own code.
+const FOLDERS: [&str; 17] = [
+    "arch/x86", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc",
+    "kernel", "lib", "mm", "net", "security", "sound", "virt",
+];
+
+/// Each changed file's diff, by path.
+pub struct Changes(BTreeMap<String, String>);
+
+impl Changes {
+    pub fn between(archive: &Archive, series: &str, from: &str, to: &str) -> Result<Self> {
+        let old = unpacked(archive, series, from)?;
+        let new = unpacked(archive, series, to)?;
+        let mut changes = BTreeMap::new();
+        for folder in FOLDERS {
+            compare(&old, &new, Path::new(folder), &mut changes)?;
+        }
+        Ok(Self(changes))
+    }
+
+    /// The changed files that could be units.
+    pub fn units(&self) -> impl Iterator<Item = &str> {
+        let edited = |(path, diff): (&'_ String, &String)| {
+            path.ends_with(".c") && !diff.starts_with("--- /dev/null")
+        };
+        let edited = self
+            .0
+            .iter()
+            .filter(move |(path, diff)| edited((path, diff)));
+        edited.map(|(path, _)| path.as_str())
+    }
+
+    pub fn diff(&self, path: &str) -> Option<&str> {
+        self.0.get(path).map(String::as_str)
+    }
+
+    /// Changed headers with an added line that has one of the names as a word.
+    pub fn headers_with(&self, names: &[String]) -> Vec<String> {
+        let adds = |diff: &str| {
+            let mut added = diff.lines().filter_map(|line| line.strip_prefix('+'));
+            added.any(|line| names.iter().any(|name| has_word(line, name)))
+        };
+        let header = |path: &str, name: &String| path.ends_with(&format!("/{name}"));
+        self.0
+            .iter()
+            .filter(|(path, _)| path.ends_with(".h"))
+            .filter(|(path, diff)| adds(diff) || names.iter().any(|name| header(path, name)))
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// Changed files of code that begin to define the function or object: it is on an added line
+    /// at the left margin.
+    pub fn definers_of(&self, name: &str) -> Vec<String> {
+        let defines = |diff: &str| {
+            let mut added = diff.lines().filter_map(|line| line.strip_prefix('+'));
+            added.any(|line| {
+                let margin = line.starts_with(|first: char| first.is_alphabetic() || first == '_');
+                margin && has_word(line, name)
+            })
+        };
+        let code = self.0.iter().filter(|(path, _)| path.ends_with(".c"));
+        code.filter(|(_, diff)| defines(diff))
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .any(|found| found == word)
+}
+
+fn unpacked(archive: &Archive, series: &str, version: &str) -> Result<PathBuf> {
+    let folder = default_cache().join("sources").join(version);
+    if !folder.exists() {
+        let package = Package {
+            name: format!("linux-source-{series}"),
+            version: version.to_owned(),
+        };
+        let scratch = default_cache()
+            .join("sources")
+            .join(format!("{version}.unpacking"));
+        if scratch.exists() {
+            std::fs::remove_dir_all(&scratch)?;
+        }
+        unpack_tree(archive, &package, &scratch, &Log::none())?;
+        std::fs::rename(&scratch, &folder)?;
+    }
+    Ok(folder)
+}
+
+/// Adds the diffs of a folder's sources and headers, and of those below it.
+fn compare(
+    old: &Path,
+    new: &Path,
+    folder: &Path,
+    changes: &mut BTreeMap<String, String>,
+) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(new.join(folder)) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = folder.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            compare(old, new, &path, changes)?;
+        } else if path.extension().is_some_and(|end| end == "c" || end == "h") {
+            let after = std::fs::read(entry.path())?;
+            let before = std::fs::read(old.join(&path)).ok();
+            if before.as_ref() != Some(&after) {
+                let before = before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                let after = String::from_utf8_lossy(&after);
+                let name = path.to_string_lossy().into_owned();
+                let diff = unified(&name, before.as_deref(), Some(&after));
+                changes.insert(name, diff);
+            }
+        }
+    }
+    Ok(())
+}

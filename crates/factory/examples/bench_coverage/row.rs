@@ -1,0 +1,211 @@
+//! One fix and what became of it.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use suture_factory::{FactoryError, Refusal, Trial, Workbench};
+
+use crate::changes::Changes;
+
+/// How often more files are added to one that does not compile alone.
+const ROUNDS: usize = 5;
+
+/// Most files that a fix may grow to; more is another change than the file's own.
+const FILES: usize = 12;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Row {
+    /// Version of the source package that the fix is for.
+    pub from: String,
+    pub file: String,
+    /// Files that the fix does not compile without.
+    pub with: Vec<String>,
+    pub outcome: Outcome,
+    pub seconds: f64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Built {
+        /// Name of the module, and of its file without `.ko`.
+        module: String,
+        functions: Vec<Function>,
+    },
+    Refused {
+        /// Kinds of refusals, each once.
+        kinds: Vec<String>,
+        message: String,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Function {
+    pub object: String,
+    pub name: String,
+}
+
+impl Row {
+    /// All rows of a results file; none if there is no file.
+    pub fn read(path: &Path) -> Result<Vec<Self>> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = std::fs::read_to_string(path)?;
+        Ok(text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?)
+    }
+
+    pub fn append(&self, path: &Path) -> Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        writeln!(file, "{}", serde_json::to_string(self)?)?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:>6.1} s  {}", self.seconds, self.file)?;
+        if !self.with.is_empty() {
+            write!(formatter, " (with {})", self.with.join(", "))?;
+        }
+        match &self.outcome {
+            Outcome::Built { functions, .. } => {
+                write!(formatter, ": built, {} functions", functions.len())
+            }
+            Outcome::Refused { message, .. } => write!(formatter, ": refused: {message}"),
+            Outcome::Failed { message } => write!(formatter, ": FAILED: {message}"),
+        }
+    }
+}
+
+/// Builds the live patch of a file's change, with what else it turns out to need.
+pub fn try_file(
+    file: &str,
+    from: &str,
+    changes: &Changes,
+    bench: &Workbench<'_>,
+    number: usize,
+    modules: &Path,
+) -> Result<Row> {
+    let started = Instant::now();
+    let folder = tempfile::tempdir()?;
+    let mut files = vec![file.to_owned()];
+    let version = format!("{}.1", number + 1).parse()?;
+    let mut result = bench.try_fixes(version, &write(&files, changes, folder.path())?);
+    for _ in 0..ROUNDS {
+        let Err(error) = &result else { break };
+        let more: Vec<String> = needed(error, changes)
+            .into_iter()
+            .filter(|path| !files.contains(path))
+            .collect();
+        if more.is_empty() || files.len() + more.len() > FILES {
+            break;
+        }
+        files.extend(more);
+        result = bench.try_fixes(version, &write(&files, changes, folder.path())?);
+    }
+    let outcome = outcome(result, &version.module_name(), modules)?;
+    Ok(Row {
+        from: from.to_owned(),
+        file: file.to_owned(),
+        with: files.split_off(1),
+        outcome,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+fn write(files: &[String], changes: &Changes, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let path = folder.join(format!("{number}.diff"));
+        std::fs::write(&path, changes.diff(file).unwrap_or_default())?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Files that could give what the fix lacks.
+fn needed(error: &FactoryError, changes: &Changes) -> Vec<String> {
+    let FactoryError::Refused(refusals) = error else {
+        return Vec::new();
+    };
+    let mut more = Vec::new();
+    for refusal in &refusals.0 {
+        match refusal {
+            Refusal::LacksDeclarations { missing, .. } => {
+                let names: Vec<String> = missing
+                    .iter()
+                    .map(|name| name.rsplit([' ', '/']).next().unwrap_or(name).to_owned())
+                    .collect();
+                more.extend(changes.headers_with(&names));
+            }
+            Refusal::DoesNotCompile { message, .. } => {
+                let quoted: Vec<String> = message
+                    .split('\'')
+                    .skip(1)
+                    .step_by(2)
+                    .map(str::to_owned)
+                    .collect();
+                more.extend(changes.headers_with(&quoted));
+            }
+            Refusal::Differ {
+                why: suture_differ::Refusal::Unresolved { symbol, .. },
+                ..
+            } => more.extend(changes.definers_of(symbol)),
+            _ => {}
+        }
+    }
+    more.sort();
+    more.dedup();
+    more
+}
+
+fn outcome(result: Result<Trial, FactoryError>, module: &str, modules: &Path) -> Result<Outcome> {
+    Ok(match result {
+        Ok(trial) => {
+            std::fs::write(modules.join(format!("{module}.ko")), &trial.module)?;
+            let functions = trial.functions.iter().map(|function| Function {
+                object: function.object.to_string(),
+                name: function.name.clone(),
+            });
+            Outcome::Built {
+                module: module.to_owned(),
+                functions: functions.collect(),
+            }
+        }
+        Err(FactoryError::Refused(refusals)) => {
+            let mut kinds: Vec<String> = refusals.0.iter().map(kind).collect();
+            kinds.sort();
+            kinds.dedup();
+            let message = FactoryError::Refused(refusals).to_string();
+            Outcome::Refused { kinds, message }
+        }
+        Err(error) => Outcome::Failed {
+            message: error.to_string(),
+        },
+    })
+}
+
+/// A refusal's name, as the code has it.
+fn kind(refusal: &Refusal) -> String {
+    let debug = match refusal {
+        Refusal::Differ { why, .. } => format!("{why:?}"),
+        other => format!("{other:?}"),
+    };
+    debug
+        .split([' ', '(', '{'])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,285 @@
+//! How Kbuild compiles each unit of a kernel: its commands, learned from one dry run.
+//!
+//! `make --dry-run` walks the whole configured tree in half a minute, compiles nothing, and
+//! prints for each unit the command that a real build would run and record. So it is known
+//! exactly what belongs to this kernel, what each unit is linked into, and how it is compiled.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Command;
+
+use suture_kernel::ObjectName;
+
+use crate::command::{Log, run};
+use crate::error::FactoryError;
+use crate::files;
+use crate::paths::normal;
+use crate::tree::Tree;
+
+/// First line of the kept list; another one is not read but made anew.
+const FORMAT: &str = "suture compile commands 1";
+
+/// Folders whose units never run in the started kernel: what only starts it, and what is built
+/// to help the build.
+const NOT_RUNNING: [&str; 7] = [
+    "arch/x86/boot/",
+    "arch/x86/purgatory/",
+    "arch/x86/realmode/",
+    "arch/x86/tools/",
+    "drivers/firmware/efi/libstub/",
+    "scripts/",
+    "usr/",
+];
+
+/// One unit that this kernel is built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CompileCommand {
+    /// Its main source file in the tree, e.g. `virt/kvm/kvm_main.c`.
+    pub source: String,
+    /// Its object as Kbuild names it, e.g. `arch/x86/kvm/../../../virt/kvm/kvm_main.o`.
+    pub object: String,
+    /// The shell command line, the run of objtool included.
+    pub text: String,
+}
+
+impl CompileCommand {
+    /// The kernel objects that the unit becomes part of, as Kbuild tells the compiler: `vmlinux`,
+    /// a module, or several modules that share it.
+    pub fn linked_into(&self) -> Vec<ObjectName> {
+        let words = || self.text.split(' ');
+        let Some(name) = words().find_map(|word| word.strip_prefix("-DKBUILD_MODNAME=")) else {
+            return Vec::new();
+        };
+        if words().any(|word| word == "-DMODULE") {
+            // Kbuild joins the names of several modules with colons.
+            let names = name.trim_matches(['\'', '"']).split(':');
+            names.filter_map(|name| name.parse().ok()).collect()
+        } else {
+            vec![ObjectName::vmlinux()]
+        }
+    }
+
+    /// Files that the command includes before the source itself.
+    pub fn forced_includes(&self) -> impl Iterator<Item = &str> {
+        let words = self.text.split(' ');
+        let after = words.clone().skip(1);
+        let forced = words.zip(after).filter(|(flag, _)| *flag == "-include");
+        forced.map(|(_, file)| file.trim_start_matches("./"))
+    }
+
+    /// Whether it is C and not assembler.
+    pub fn is_c(&self) -> bool {
+        self.source.ends_with(".c")
+    }
+}
+
+/// The units of one kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    units: Vec<CompileCommand>,
+    by_source: HashMap<String, Vec<usize>>,
+}
+
+impl Commands {
+    /// Asks Kbuild once per kernel build and keeps the answer. `modules` are all that the
+    /// distribution shipped: if Kbuild told of no unit of one, the answer is not whole.
+    pub fn of(
+        tree: &Tree,
+        modules: impl FnOnce() -> Result<BTreeSet<String>, FactoryError>,
+        log: &Log,
+    ) -> Result<Self, FactoryError> {
+        // Under the lock: a dry run writes nothing of its own, but what another process compiles
+        // or asks in the same tree at the same time makes its answer incomplete.
+        let _lock = tree.lock()?;
+        let kept = tree.commands();
+        if let Ok(text) = std::fs::read_to_string(&kept)
+            && let Some(text) = text.strip_prefix(&format!("{FORMAT}\n"))
+        {
+            return Ok(Self::new(text.lines().filter_map(kept_line).collect()));
+        }
+        let commands = Self::new(dry_run(tree, log)?);
+        if let Some(missing) = commands.first_missing(&modules()?) {
+            return Err(FactoryError::PackageIncomplete {
+                release: tree.release().clone(),
+                what: format!("unit of module {missing} in its build files"),
+            });
+        }
+        let lines = commands.units.iter().map(|unit| {
+            let CompileCommand {
+                source,
+                object,
+                text,
+            } = unit;
+            format!("{source}\t{object}\t{text}\n")
+        });
+        let text: String = std::iter::once(format!("{FORMAT}\n"))
+            .chain(lines)
+            .collect();
+        files::write(&kept, text.as_bytes())?;
+        Ok(commands)
+    }
+
+    fn new(units: Vec<CompileCommand>) -> Self {
+        let mut by_source: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, unit) in units.iter().enumerate() {
+            by_source
+                .entry(unit.source.clone())
+                .or_default()
+                .push(index);
+        }
+        Self { units, by_source }
+    }
+
+    /// The units with this main source file: mostly one, none if this kernel has none.
+    pub fn units_of(&self, source: &str) -> impl Iterator<Item = &CompileCommand> {
+        let indexes = self.by_source.get(source).map_or(&[][..], Vec::as_slice);
+        indexes.iter().map(|&index| &self.units[index])
+    }
+
+    pub fn all(&self) -> &[CompileCommand] {
+        &self.units
+    }
+
+    fn first_missing<'a>(&self, modules: &'a BTreeSet<String>) -> Option<&'a String> {
+        let linked = self.units.iter().flat_map(CompileCommand::linked_into);
+        let known: BTreeSet<String> = linked.map(|object| object.to_string()).collect();
+        modules.iter().find(|module| !known.contains(*module))
+    }
+}
+
+fn dry_run(tree: &Tree, log: &Log) -> Result<Vec<CompileCommand>, FactoryError> {
+    let scratch = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
+    let printed = scratch.path().join("printed");
+    let mut make = tree.make_command();
+    // One job: the lines of several would get mixed. `--keep-going`, because the keys with which
+    // the distribution signs are not here, and 2 is make's answer to that.
+    make.args(["--dry-run", "--keep-going", "-j1"]);
+    make.args(["KBUILD_BUILTIN=1", "KBUILD_MODULES=1", "./"]);
+    let script = "\"$@\" | grep -a 'scripts/basic/fixdep .*\\.cmd' > \"$0\"; \
+        made=${PIPESTATUS[0]}; [ \"$made\" = 0 ] || [ \"$made\" = 2 ]";
+    let mut bash = Command::new("bash");
+    bash.arg("-c").arg(script).arg(&printed);
+    bash.arg(make.get_program()).args(make.get_args());
+    bash.envs(
+        make.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    run(&mut bash, "make", log)?;
+    let text = files::read(&printed)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter_map(printed_line).collect())
+}
+
+/// Reads `… scripts/basic/fixdep DEPENDENCIES OBJECT 'COMMAND' > …` (kernel:
+/// scripts/Kbuild.include, `cmd_and_fixdep`).
+fn printed_line(line: &str) -> Option<CompileCommand> {
+    let (_, told) = line.rsplit_once("scripts/basic/fixdep ")?;
+    let (_, told) = told.split_once(' ')?;
+    let (object, told) = told.split_once(' ')?;
+    let (text, _) = told.trim_start().strip_prefix('\'')?.rsplit_once("' > ")?;
+    // make's shell quotes a quote as '\''; Kbuild doubles `$` and hides `#` for its own files.
+    let text = text
+        .replace("'\\''", "'")
+        .replace("$(pound)", "#")
+        .replace("$$", "$");
+    let source = normal(Path::new(source_of(&text)?))?;
+    let object = object.to_owned();
+    let running = !NOT_RUNNING.iter().any(|folder| object.starts_with(folder));
+    (running && object.ends_with(".o")).then_some(CompileCommand {
+        source,
+        object,
+        text,
+    })
+}
+
+/// The compiled file is the compiler's last argument.
+fn source_of(text: &str) -> Option<&str> {
+    let compile = text.split(" ; ").next()?;
+    let source = compile.split_whitespace().next_back()?;
+    [".c", ".S", ".s"]
+        .iter()
+        .any(|end| source.ends_with(end))
+        .then_some(source)
+}
+
+fn kept_line(line: &str) -> Option<CompileCommand> {
+    let mut parts = line.splitn(3, '\t').map(str::to_owned);
+    Some(CompileCommand {
+        source: parts.next()?,
+        object: parts.next()?,
+        text: parts.next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(object: &str, flags: &str, source: &str) -> String {
+        format!(
+            "set -e;  echo '  CC      {object}'; gcc-12 {flags} -c -o {object} {source} ; \
+             scripts/basic/fixdep .d {object} 'gcc-12 -include ./include/linux/kconfig.h {flags} \
+             -c -o {object} {source}   ; ./tools/objtool/objtool --orc {object}' > .cmd; rm -f .d"
+        )
+    }
+
+    #[test]
+    fn a_dry_run_tells_source_object_and_command() {
+        let flags = r#"-DMODULE -DKBUILD_MODNAME='\''"kvm"'\''"#;
+        let object = "arch/x86/kvm/../../../virt/kvm/kvm_main.o";
+        let source = "arch/x86/kvm/../../../virt/kvm/kvm_main.c";
+        let unit = printed_line(&printed(object, flags, source)).unwrap();
+        assert_eq!(
+            (unit.source.as_str(), unit.object.as_str()),
+            ("virt/kvm/kvm_main.c", object)
+        );
+        assert!(
+            unit.text.contains("-DKBUILD_MODNAME='\"kvm\"' -c -o"),
+            "{}",
+            unit.text
+        );
+        assert!(unit.text.ends_with(object));
+        assert_eq!(unit.linked_into(), ["kvm".parse().unwrap()]);
+        let forced: Vec<&str> = unit.forced_includes().collect();
+        assert_eq!(forced, ["include/linux/kconfig.h"]);
+    }
+
+    #[test]
+    fn a_unit_of_two_modules_belongs_to_both() {
+        let flags = r#"-DMODULE -DKBUILD_MODNAME='\''"one:two"'\''"#;
+        let unit = printed_line(&printed("a/x.o", flags, "a/x.c")).unwrap();
+        assert_eq!(
+            unit.linked_into(),
+            ["one", "two"].map(|name| name.parse().unwrap())
+        );
+        let built_in = printed_line(&printed("a/x.o", "-DKBUILD_MODNAME=x", "a/x.c")).unwrap();
+        assert_eq!(built_in.linked_into(), [ObjectName::vmlinux()]);
+    }
+
+    #[test]
+    fn what_only_starts_the_kernel_is_left_out() {
+        assert_eq!(
+            printed_line(&printed("arch/x86/boot/x.o", "", "arch/x86/boot/x.c")),
+            None
+        );
+        assert_eq!(printed_line("gcc -c x.c"), None);
+    }
+
+    #[test]
+    fn units_are_found_by_their_source_and_a_missing_module_is_told() {
+        let flags = r#"-DMODULE -DKBUILD_MODNAME='\''"one"'\''"#;
+        let lines = [
+            printed("a/x.o", flags, "c/x.c"),
+            printed("b/x.o", flags, "b/../c/x.c"),
+        ];
+        let units: Vec<_> = lines.iter().filter_map(|line| printed_line(line)).collect();
+        let commands = Commands::new(units);
+        assert_eq!(commands.units_of("c/x.c").count(), 2);
+        assert_eq!(commands.units_of("a/x.c").count(), 0);
+        let shipped = BTreeSet::from(["one", "two"].map(str::to_owned));
+        assert_eq!(
+            commands.first_missing(&shipped).map(String::as_str),
+            Some("two")
+        );
+    }
+}

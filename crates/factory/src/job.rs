@@ -1,0 +1,456 @@
+//! From applied fixes to the linked module: the part of a build that every way of building
+//! shares.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rayon::prelude::*;
+use suture_advisory::{CveId, PatchVersion};
+use suture_differ::{ExtractedFunction, Extraction, FunctionChange, FunctionStatus};
+use suture_kernel::ObjectName;
+
+use crate::command::Log;
+use crate::compiler_message::does_not_compile;
+use crate::equality::Proof;
+use crate::error::{FactoryError, Refusal, Refusals};
+use crate::fix::{self, Fix};
+use crate::glue::{Glue, GlueFunction};
+use crate::layout::Layouts;
+use crate::link;
+use crate::needed_modules::NeededModules;
+use crate::opened_kernel::{Facts, OpenedKernel, parse};
+use crate::progress::{Progress, step};
+use crate::reach::{self, Reach};
+use crate::resolver::{UnitResolver, added_globals};
+use crate::tree::WorkingCopy;
+use crate::unit::Unit;
+
+/// How long the three compiles took; zero for what an earlier build left in the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompileTimes {
+    pub plain: Duration,
+    pub original: Duration,
+    pub patched: Duration,
+}
+
+/// A unit compiled three ways, for one of the objects that it is linked into.
+pub(crate) struct CompiledUnit {
+    source: String,
+    object: ObjectName,
+    /// Whether it is linked into other objects as well.
+    shared: bool,
+    plain: Vec<u8>,
+    original: Vec<u8>,
+    patched: Vec<u8>,
+}
+
+/// What goes into the module for one unit.
+pub(crate) struct ExtractedUnit {
+    pub object: ObjectName,
+    pub source: String,
+    pub bytes: Vec<u8>,
+    /// With the hash of the shipped code.
+    pub functions: Vec<(ExtractedFunction, String)>,
+}
+
+/// A unit compiled with and without the fix.
+type Both = (Unit, Vec<u8>, Vec<u8>);
+
+pub(crate) struct Job<'a> {
+    pub kernel: &'a OpenedKernel,
+    pub log: &'a Log,
+    pub progress: &'a dyn Progress,
+    pub version: PatchVersion,
+    pub compiles: Mutex<CompileTimes>,
+}
+
+impl Job<'_> {
+    /// Applies the fixes and compiles what they reach.
+    pub fn compile(
+        &self,
+        fixes: &[Fix],
+        plan: &fix::Plan,
+        named: &[String],
+    ) -> Result<Vec<CompiledUnit>, FactoryError> {
+        let (tree, log) = (&self.kernel.tree, self.log);
+        let scratch =
+            tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
+        let patched = fix::apply(fixes, plan, tree.path(), scratch.path(), log)?;
+        let reach = step(
+            self.progress,
+            "finding the units that the fix reaches",
+            || Reach::find(self.kernel, plan, named, log),
+        )?;
+        let copy = step(self.progress, "taking a working copy of the tree", || {
+            tree.working_copy()
+        })?;
+        let units = reach
+            .edited
+            .iter()
+            .map(|command| Unit::new(tree, command))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.compile_plain(&units)?;
+        for unit in &units {
+            copy.complete(tree, &unit.dependencies()?)?;
+        }
+        copy.replace(&patched)?;
+        let mut both = self.compile_edited(units, &copy)?;
+        both.extend(self.compile_includers(&reach, &patched, &copy)?);
+        let mut compiled = Vec::new();
+        for (unit, original, patched) in both {
+            compiled.extend(self.per_object(&unit, original, patched)?);
+        }
+        if compiled.is_empty() {
+            return Err(refused(reach.nothing(tree.release())));
+        }
+        Ok(compiled)
+    }
+
+    fn compile_plain(&self, units: &[Unit]) -> Result<(), FactoryError> {
+        if units.is_empty() {
+            return Ok(());
+        }
+        let what = format!("compiling {} as shipped", names(units));
+        step(self.progress, &what, || {
+            units
+                .par_iter()
+                .try_for_each(|unit| self.plain(unit).map(drop))
+        })
+    }
+
+    fn compile_edited(
+        &self,
+        units: Vec<Unit>,
+        copy: &WorkingCopy,
+    ) -> Result<Vec<Both>, FactoryError> {
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = format!("compiling {} with and without the fix", names(&units));
+        step(self.progress, &what, || {
+            units
+                .into_par_iter()
+                .map(|unit| self.both(unit, copy))
+                .collect()
+        })
+    }
+
+    /// The units that merely include an edited file, as far as their code changes.
+    fn compile_includers(
+        &self,
+        reach: &Reach<'_>,
+        patched: &[(String, String)],
+        copy: &WorkingCopy,
+    ) -> Result<Vec<Both>, FactoryError> {
+        let (tree, log) = (&self.kernel.tree, self.log);
+        let edited: HashSet<&str> = patched.iter().map(|(path, _)| path.as_str()).collect();
+        let changed = reach::changed(&reach.includers, &edited, tree, copy, self.progress, log)?;
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = format!(
+            "compiling {} units that include an edited file",
+            changed.len()
+        );
+        step(self.progress, &what, || {
+            let compile = |command| {
+                let unit = Unit::new(tree, command)?;
+                let (unit, original, patched) = self.both(unit, copy)?;
+                let same = original == patched || !code_differs(&unit.source, &original, &patched)?;
+                if same {
+                    return Ok(None);
+                }
+                self.plain(&unit)?;
+                Ok::<_, FactoryError>(Some((unit, original, patched)))
+            };
+            let found: Vec<Option<Both>> = changed
+                .par_iter()
+                .map(|command| compile(command))
+                .collect::<Result<_, FactoryError>>()?;
+            Ok(found.into_iter().flatten().collect())
+        })
+    }
+
+    fn plain(&self, unit: &Unit) -> Result<Vec<u8>, FactoryError> {
+        let compiled = unit.plain(&self.kernel.tree, self.log)?;
+        self.add(|times| times.plain += compiled.took);
+        Ok(compiled.bytes)
+    }
+
+    fn both(&self, unit: Unit, copy: &WorkingCopy) -> Result<Both, FactoryError> {
+        let (original, patched) = rayon::join(
+            || unit.original(&self.kernel.tree, self.log),
+            || unit.patched(copy.path(), self.log),
+        );
+        let original = original?;
+        let patched = patched.map_err(|error| does_not_compile(&unit.source, error))?;
+        self.add(|times| {
+            times.original += original.took;
+            times.patched += patched.took;
+        });
+        Ok((unit, original.bytes, patched.bytes))
+    }
+
+    fn add(&self, what: impl FnOnce(&mut CompileTimes)) {
+        what(&mut self.compiles.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn per_object(
+        &self,
+        unit: &Unit,
+        original: Vec<u8>,
+        patched: Vec<u8>,
+    ) -> Result<Vec<CompiledUnit>, FactoryError> {
+        let plain = self.plain(unit)?;
+        let compiled = unit.objects.iter().map(|object| CompiledUnit {
+            source: unit.source.clone(),
+            object: object.clone(),
+            shared: unit.objects.len() > 1,
+            plain: plain.clone(),
+            original: original.clone(),
+            patched: patched.clone(),
+        });
+        Ok(compiled.collect())
+    }
+
+    /// What the module takes of each unit, or all refusals together.
+    pub fn extract(
+        &self,
+        units: &[CompiledUnit],
+        facts: &Facts<'_>,
+    ) -> Result<Vec<ExtractedUnit>, FactoryError> {
+        step(
+            self.progress,
+            "comparing, and proving equality with what was shipped",
+            || {
+                let mut added = HashSet::new();
+                for unit in units {
+                    let ours = added_globals(
+                        &parse(&unit.source, &unit.original)?,
+                        &parse(&unit.source, &unit.patched)?,
+                    );
+                    if let Some(symbol) = ours.iter().next().filter(|_| unit.shared) {
+                        let (unit, symbol) = (unit.source.clone(), symbol.clone());
+                        return Err(refused(vec![Refusal::SharedUnit { unit, symbol }]));
+                    }
+                    added.extend(ours);
+                }
+                let results: Vec<_> = units
+                    .par_iter()
+                    .enumerate()
+                    .map(|(index, unit)| self.extract_unit(index, unit, facts, &added))
+                    .collect::<Result<_, FactoryError>>()?;
+                collect_units(units, results)
+            },
+        )
+    }
+
+    /// The unit's part of the module, nothing if the fix does not change its code, or refusals.
+    fn extract_unit(
+        &self,
+        index: usize,
+        compiled: &CompiledUnit,
+        facts: &Facts<'_>,
+        added: &HashSet<String>,
+    ) -> Result<Result<Option<ExtractedUnit>, Vec<Refusal>>, FactoryError> {
+        let CompiledUnit { source, object, .. } = compiled;
+        let file = self.kernel.object_file(object)?;
+        let shipped = facts.shipped_object(object, &file)?;
+        let plain = parse(source, &compiled.plain)?;
+        let proof = Proof::establish(&plain, &shipped);
+        let (count, equal) = proof.counts();
+        self.log.note(&format!(
+            "{source}: {equal} of {count} functions equal what {object} shipped"
+        ));
+        let (kallsyms, symvers) = (&facts.kallsyms, &facts.symvers);
+        let (plain, proof, shipped) = (&plain, &proof, &shipped);
+        let needed = NeededModules::of(&self.kernel.shipped, &file)?;
+        let resolver = UnitResolver {
+            object,
+            plain,
+            proof,
+            shipped,
+            kallsyms,
+            symvers,
+            added,
+            needed: &needed,
+        };
+        let name = format!("u{index}");
+        let (original, patched) = (&compiled.original, &compiled.patched);
+        let extraction = suture_differ::extract(original, patched, object, &name, &resolver)
+            .map_err(|error| FactoryError::Differ {
+                what: source.clone(),
+                why: error.to_string(),
+            })?;
+        let mut refusals = layout_refusals(compiled)?;
+        let patch = match extraction {
+            Extraction::NoChange if refusals.is_empty() => return Ok(Ok(None)),
+            Extraction::NoChange => return Ok(Err(refusals)),
+            Extraction::Refused(more) => {
+                let unit = source.clone();
+                refusals.extend(more.into_iter().map(|why| Refusal::Differ {
+                    unit: unit.clone(),
+                    why,
+                }));
+                return Ok(Err(refusals));
+            }
+            Extraction::Patch(_) if !refusals.is_empty() => return Ok(Err(refusals)),
+            Extraction::Patch(patch) => patch,
+        };
+        Ok(
+            proven_functions(source, object, proof, patch.functions).map(|functions| {
+                let (object, source) = (object.clone(), source.clone());
+                Some(ExtractedUnit {
+                    object,
+                    source,
+                    bytes: patch.object,
+                    functions,
+                })
+            }),
+        )
+    }
+
+    /// Links and checks the module: its unsigned bytes.
+    pub fn link(
+        &self,
+        extracted: &[ExtractedUnit],
+        facts: &Facts<'_>,
+        glue: &Glue<'_>,
+    ) -> Result<Vec<u8>, FactoryError> {
+        let parts: Vec<Vec<u8>> = extracted.iter().map(|unit| unit.bytes.clone()).collect();
+        step(self.progress, "linking and checking the module", || {
+            let folder =
+                tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
+            let module = link::link(&self.kernel.tree, folder.path(), glue, &parts, self.log)?;
+            link::check(&module, &facts.symvers, &facts.vermagic)?;
+            Ok(module)
+        })
+    }
+
+    /// What the glue has to say of the extracted functions.
+    pub fn glue<'g>(
+        &self,
+        facts: &'g Facts<'_>,
+        cves: &'g [CveId],
+        objects: &'g [(ObjectName, Vec<GlueFunction>)],
+    ) -> Glue<'g> {
+        Glue {
+            version: self.version,
+            kernel: &facts.build,
+            fixes: cves,
+            objects,
+            // Kernels that clean up by themselves have this function.
+            clear_relocations: facts.kallsyms.named("clear_relocate_add").len() == 0,
+        }
+    }
+}
+
+fn names(units: &[Unit]) -> String {
+    let names: Vec<&str> = units.iter().map(|unit| unit.source.as_str()).collect();
+    names.join(", ")
+}
+
+fn refused(refusals: Vec<Refusal>) -> FactoryError {
+    FactoryError::Refused(Refusals(refusals))
+}
+
+/// Whether the differ finds a function changed, or can't tell.
+fn code_differs(source: &str, original: &[u8], patched: &[u8]) -> Result<bool, FactoryError> {
+    let compared = suture_differ::compare(original, patched);
+    let comparison = compared.map_err(|error| FactoryError::Differ {
+        what: source.to_owned(),
+        why: error.to_string(),
+    })?;
+    let changed = |function: &FunctionChange| function.status != FunctionStatus::Same;
+    Ok(!comparison.refusals.is_empty() || comparison.functions.iter().any(changed))
+}
+
+/// Data structures that the fix lays out anew.
+fn layout_refusals(unit: &CompiledUnit) -> Result<Vec<Refusal>, FactoryError> {
+    if unit.original == unit.patched {
+        return Ok(Vec::new());
+    }
+    let read = |bytes: &[u8]| {
+        Layouts::of(bytes).map_err(|why| FactoryError::Differ {
+            what: unit.source.clone(),
+            why,
+        })
+    };
+    let (before, after) = (read(&unit.original)?, read(&unit.patched)?);
+    let changed = before.changed(&after).into_iter();
+    let refusal = |change: crate::layout::Changed| Refusal::Layout {
+        unit: unit.source.clone(),
+        name: change.name,
+        how: change.how,
+    };
+    Ok(changed.map(refusal).collect())
+}
+
+/// All units' parts, or all refusals together.
+fn collect_units(
+    units: &[CompiledUnit],
+    results: Vec<Result<Option<ExtractedUnit>, Vec<Refusal>>>,
+) -> Result<Vec<ExtractedUnit>, FactoryError> {
+    let (mut extracted, mut refusals) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(unit) => extracted.extend(unit),
+            Err(more) => refusals.extend(more),
+        }
+    }
+    if refusals.is_empty() && extracted.is_empty() {
+        let names: Vec<&str> = units.iter().map(|unit| unit.source.as_str()).collect();
+        refusals.push(Refusal::NoChange {
+            units: names.join(", "),
+        });
+    }
+    if refusals.is_empty() {
+        Ok(extracted)
+    } else {
+        Err(refused(refusals))
+    }
+}
+
+/// Pairs each function with the hash of its shipped code; one that is not proven is refused.
+fn proven_functions(
+    source: &str,
+    object: &ObjectName,
+    proof: &Proof,
+    functions: Vec<ExtractedFunction>,
+) -> Result<Vec<(ExtractedFunction, String)>, Vec<Refusal>> {
+    let (mut proven, mut refusals) = (Vec::new(), Vec::new());
+    for function in functions {
+        match proof.function(&function.old_name) {
+            Ok(found) => proven.push((function, found.sha256.clone())),
+            Err(why) => refusals.push(Refusal::Unequal {
+                unit: source.to_owned(),
+                function: function.old_name,
+                object: object.clone(),
+                why,
+            }),
+        }
+    }
+    if refusals.is_empty() {
+        Ok(proven)
+    } else {
+        Err(refusals)
+    }
+}
+
+/// Functions by object, each object once.
+pub(crate) fn glue_objects(extracted: &[ExtractedUnit]) -> Vec<(ObjectName, Vec<GlueFunction>)> {
+    let mut objects: Vec<(ObjectName, Vec<GlueFunction>)> = Vec::new();
+    for unit in extracted {
+        let functions = unit.functions.iter().map(|(function, _)| GlueFunction {
+            old_name: function.old_name.clone(),
+            old_sympos: function.old_sympos,
+            alias: function.alias.clone(),
+        });
+        match objects.iter_mut().find(|(name, _)| *name == unit.object) {
+            Some((_, known)) => known.extend(functions),
+            None => objects.push((unit.object.clone(), functions.collect())),
+        }
+    }
+    objects
+}

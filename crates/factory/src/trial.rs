@@ -1,0 +1,111 @@
+//! Trying fixes on a kernel, one after another, to see which become live patches.
+//!
+//! A trial makes a module and nothing that could be published: no manifest, no source archive,
+//! no signature. So it needs no advisory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use suture_advisory::PatchVersion;
+use suture_kernel::{KernelRelease, ObjectName};
+
+use crate::command::Log;
+use crate::error::{FactoryError, Refusals};
+use crate::fix::{self, Fix};
+use crate::job::{CompileTimes, Job, glue_objects};
+use crate::opened_kernel::{Facts, OpenedKernel};
+use crate::progress::Progress;
+
+/// A kernel that is open for trials.
+pub struct Workbench<'a> {
+    kernel: &'a OpenedKernel,
+    facts: &'a Facts<'a>,
+    log: Log,
+    progress: &'a dyn Progress,
+}
+
+/// What a trial made.
+#[derive(Debug)]
+pub struct Trial {
+    /// The unsigned module.
+    pub module: Vec<u8>,
+    pub functions: Vec<TrialFunction>,
+    pub compiles: CompileTimes,
+}
+
+/// A function that the module replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialFunction {
+    pub object: ObjectName,
+    pub name: String,
+    pub unit: String,
+}
+
+/// Opens a kernel, from the cache as far as it is there, and lets `work` try fixes on it.
+pub fn with_workbench<T>(
+    release: &KernelRelease,
+    cache: &Path,
+    log: &Log,
+    progress: &dyn Progress,
+    work: impl FnOnce(&Workbench<'_>) -> T,
+) -> Result<T, FactoryError> {
+    let kernel = OpenedKernel::open(release, cache, log, progress)?;
+    let image = kernel.image()?;
+    let facts = kernel.facts(&image, progress)?;
+    Ok(work(&Workbench {
+        kernel: &kernel,
+        facts: &facts,
+        log: log.clone(),
+        progress,
+    }))
+}
+
+impl Workbench<'_> {
+    /// Whether this kernel is compiled from a source file.
+    pub fn is_compiled(&self, source: &str) -> bool {
+        self.kernel.commands.units_of(source).next().is_some()
+    }
+
+    /// The kernel's image and the folder of its modules, for booting it.
+    pub fn boot_files(&self) -> (PathBuf, PathBuf) {
+        (self.kernel.shipped.vmlinuz(), self.kernel.shipped.modules())
+    }
+
+    /// Makes the module of these diffs, which apply in order.
+    pub fn try_fixes(
+        &self,
+        version: PatchVersion,
+        fixes: &[PathBuf],
+    ) -> Result<Trial, FactoryError> {
+        let fixes = fixes
+            .iter()
+            .map(|path| Fix::read(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let plan =
+            fix::plan(&fixes, &[]).map_err(|refusals| FactoryError::Refused(Refusals(refusals)))?;
+        let job = Job {
+            kernel: self.kernel,
+            log: &self.log,
+            progress: self.progress,
+            version,
+            compiles: Mutex::default(),
+        };
+        let units = job.compile(&fixes, &plan, &[])?;
+        let extracted = job.extract(&units, self.facts)?;
+        let objects = glue_objects(&extracted);
+        let glue = job.glue(self.facts, &[], &objects);
+        let module = job.link(&extracted, self.facts, &glue)?;
+        let functions = extracted.iter().flat_map(|unit| {
+            unit.functions.iter().map(|(function, _)| TrialFunction {
+                object: unit.object.clone(),
+                name: function.old_name.clone(),
+                unit: unit.source.clone(),
+            })
+        });
+        Ok(Trial {
+            module,
+            functions: functions.collect(),
+            compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+}
