@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-coverage dist lint setup programs
+.PHONY: demo test bench bench-coverage bench-rollout dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -28,6 +28,11 @@ bench: setup
 bench-coverage: setup
 	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_coverage
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_coverage --resume --minutes $(or $(MINUTES),30) --load 20
+
+## Print how many machines a bad patch reaches, by our rollouts and by others', in simulation.
+bench-rollout: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-fleet --example bench_rollout
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_rollout
 
 ## Make small programs for shipping, in target/x86_64-unknown-linux-gnu/dist.
 dist: setup

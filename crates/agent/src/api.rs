@@ -67,6 +67,10 @@ fn refusal(problem: &Problem) -> String {
         ProblemKind::NotFound
         | ProblemKind::BadRequest
         | ProblemKind::TooLarge
+        | ProblemKind::UnknownOperator
+        | ProblemKind::Forbidden
+        | ProblemKind::Conflict
+        | ProblemKind::TooMany
         | ProblemKind::Internal => format!("the server refused the request: {detail}"),
     }
 }

@@ -1,5 +1,6 @@
 //! The daemon: serves the socket, checks in from time to time, stops when it is told to.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::rand::GetRandomFlags;
 use tokio::task::JoinError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Refreshed};
 use crate::failure::Failure;
+use crate::kernel_log::KernelLog;
 use crate::paths::Paths;
 use crate::schedule;
 use crate::socket;
@@ -22,6 +24,9 @@ use crate::socket;
 const WATCH: Duration = Duration::from_secs(15);
 /// Between two looks at the configuration, while there is nothing to check.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a started agent waits for the server's word, its turn included, before it applies
+/// what it has.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a stop waits for the kernel's answer about a module.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,18 +45,46 @@ pub async fn run(
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!("listening at {}", socket.display());
+    // Before anything is loaded: what was printed so far is not a new patch's doing.
+    let mut kernel_log = open_kernel_log(paths, &engine);
     // A task of its own: a stop must not cut it off while the kernel loads a module, or nobody
     // would note the kernel's answer in the journal.
     let work = tokio::spawn(keep_patched(paths.clone(), engine.clone()));
     let ended = tokio::select! {
         () = listener.serve(engine.clone()) => Err(Failure::new("the socket is closed")),
         result = work => Err(loop_ended(result)),
+        never = follow(kernel_log.as_mut(), &engine) => match never {},
         () = stop => Ok(()),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     info!("stopping; live patches stay in force");
     engine.stop(STOP_PATIENCE).await;
+    if ended.is_ok() {
+        engine.note_regular_stop();
+    }
     ended
+}
+
+/// The kernel's log with what is in it already heard. A machine that does not let its agent read
+/// it is protected all the same.
+fn open_kernel_log(paths: &Paths, engine: &Engine) -> Option<KernelLog> {
+    let opened = KernelLog::open(&paths.kernel_log(), engine.heard()).and_then(|mut log| {
+        log.backlog(&mut |trouble| engine.hear(trouble))?;
+        Ok(log)
+    });
+    opened.inspect_err(blind).ok()
+}
+
+fn blind(error: &std::io::Error) {
+    warn!(%error, "the kernel's log cannot be read; its trouble is not told to the server");
+}
+
+/// Never ends; without the log there is nothing to follow.
+async fn follow(log: Option<&mut KernelLog>, engine: &Engine) -> Infallible {
+    if let Some(log) = log {
+        blind(&log.follow(&mut |trouble| engine.hear(trouble)).await);
+    }
+    std::future::pending().await
 }
 
 /// A daemon that no longer checks in must not look as if it had been stopped: the service manager
@@ -81,25 +114,52 @@ fn lock(paths: &Paths) -> Result<File, Failure> {
     }
 }
 
-/// The cache first, which needs no network; then the server, again and again.
+/// The server first, and the cache where it does not answer; then the server, again and again.
 async fn keep_patched(paths: Paths, engine: Arc<Engine>) {
-    if let Err(failure) = engine.apply_from_cache().await {
-        warn!("nothing is applied from the cache: {}", failure.one_line());
-    }
-    let mut next = Instant::now() + schedule::first_check(random());
+    let mut next = Instant::now() + start(&paths, &engine).await;
+    let mut early = Early::default();
     while !engine.is_stopping() {
         if Instant::now() >= next {
             next = Instant::now() + check(&paths, &engine).await;
+            // One check-in carries so many events and no more.
+            if engine.has_untold_harm() && engine.failed_checks() == 0 {
+                next = early.bring_forward(next);
+            }
         }
         if let Err(failure) = engine.watch() {
             warn!("cannot follow the patch: {}", failure.one_line());
         }
-        sleep_until(next.min(Instant::now() + WATCH)).await;
+        tokio::select! {
+            () = sleep_until(next.min(Instant::now() + WATCH)) => {}
+            () = engine.harm_noted() => if engine.has_untold_harm() {
+                next = early.bring_forward(next);
+            }
+        }
     }
 }
 
-/// Checks in, and tells how long to wait until the next time.
-async fn check(paths: &Paths, engine: &Engine) -> Duration {
+/// Brings check-ins forward, not too often.
+#[derive(Debug, Default)]
+struct Early {
+    /// The last check-in that was brought forward, done or to come.
+    last: Option<Instant>,
+}
+
+impl Early {
+    fn bring_forward(&mut self, next: Instant) -> Instant {
+        let now = Instant::now();
+        let since_last = self.last.map(|last| now.saturating_duration_since(last));
+        let early = now + schedule::early_check(since_last, random());
+        if early >= next {
+            return next;
+        }
+        self.last = Some(early);
+        early
+    }
+}
+
+/// The interval of check-ins, if there are any.
+fn interval(paths: &Paths, engine: &Engine) -> Option<Duration> {
     let interval = match config::load(paths) {
         Ok(settings) => settings.check_interval,
         Err(failure) => {
@@ -107,27 +167,53 @@ async fn check(paths: &Paths, engine: &Engine) -> Duration {
             None
         }
     };
-    let Some(interval) = interval.filter(|_| engine.is_enabled()) else {
+    interval.filter(|_| engine.is_enabled())
+}
+
+/// The first round, and how long to wait until the next.
+async fn start(paths: &Paths, engine: &Engine) -> Duration {
+    let Some(interval) = interval(paths, engine) else {
+        if let Err(failure) = engine.apply_from_cache().await {
+            warn!("nothing is applied from the cache: {}", failure.one_line());
+        }
         return IDLE;
     };
-    match engine.refresh(false).await {
-        Ok(refreshed) => {
-            let failures = [&refreshed.check, &refreshed.patch];
-            for failure in failures
-                .into_iter()
-                .filter_map(|result| result.as_ref().err())
-            {
-                warn!("{}", failure.one_line());
-            }
-            match refreshed.check {
-                Ok(()) => schedule::next_check(interval, refreshed.next_check_in, random()),
-                Err(_) => schedule::retry(interval, engine.failed_checks(), random()),
-            }
-        }
+    let turn = schedule::first_check(random());
+    sleep(turn).await;
+    if engine.is_stopping() {
+        return IDLE;
+    }
+    let patience = START_PATIENCE.saturating_sub(turn);
+    after_round(engine, interval, engine.start(patience).await)
+}
+
+/// Checks in, and tells how long to wait until the next time.
+async fn check(paths: &Paths, engine: &Engine) -> Duration {
+    match interval(paths, engine) {
+        Some(interval) => after_round(engine, interval, engine.refresh(false).await),
+        None => IDLE,
+    }
+}
+
+/// Logs what did not go well, and tells how long to wait until the next round.
+fn after_round(engine: &Engine, interval: Duration, round: Result<Refreshed, Failure>) -> Duration {
+    let refreshed = match round {
+        Ok(refreshed) => refreshed,
         Err(failure) => {
             warn!("{}", failure.one_line());
-            schedule::retry(interval, 1, random())
+            return schedule::retry(interval, 1, random());
         }
+    };
+    let failures = [&refreshed.check, &refreshed.patch];
+    for failure in failures
+        .into_iter()
+        .filter_map(|result| result.as_ref().err())
+    {
+        warn!("{}", failure.one_line());
+    }
+    match refreshed.check {
+        Ok(()) => schedule::next_check(interval, refreshed.next_check_in, random()),
+        Err(_) => schedule::retry(interval, engine.failed_checks(), random()),
     }
 }
 
@@ -238,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_started_daemon_applies_its_cache_and_checks_in_by_itself() {
+    async fn a_started_daemon_asks_the_server_and_applies_what_it_says() {
         let service = Service::start().await;
         let machine = Machine::with_patch(&service, "104.1").await.reboot();
         let before = service.desk().check_ins.len();
@@ -251,13 +337,47 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(30), all)
             .await
             .unwrap();
-        let first = service.desk().check_ins[before].clone();
-        assert_eq!(
-            first.applied,
-            Some(version("104.1")),
-            "patched before it asked"
-        );
+        let asked = |n: usize| service.desk().check_ins.get(n).map(|it| it.applied);
+        assert_eq!(asked(before), Some(None), "it asked before it applied");
+        while asked(before + 1).is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(asked(before + 1), Some(Some(version("104.1"))));
         assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+        daemon.stop().await;
+    }
+
+    #[tokio::test]
+    async fn trouble_in_the_kernel_is_told_within_seconds() {
+        use rustix::fs::{CWD, FileType, Mode};
+        use std::io::Write;
+        let service = Service::start().await;
+        let machine = Machine::with_patch(&service, "104.1").await;
+        let path = machine.tree.paths().kernel_log();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let open = File::options().read(true).write(true).open(&path);
+        let mut kernel_log = open.unwrap();
+        let before = service.desk().check_ins.len();
+        let daemon = Daemon::start(&machine).await;
+        while service.desk().check_ins.len() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let warning = "4,9,9,-;WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2 [suture_104_1]\n\
+                       4,10,10,-;---[ end trace 0000000000000000 ]---\n";
+        kernel_log.write_all(warning.as_bytes()).unwrap();
+        let told = async {
+            while !service
+                .happened()
+                .iter()
+                .any(|it| it.as_str() == "kernel-trouble")
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), told)
+            .await
+            .unwrap();
         daemon.stop().await;
     }
 

@@ -4,7 +4,7 @@ use suture_advisory::PatchVersion;
 use suture_rollout::Offer;
 
 use crate::livepatch_sysfs::Running;
-use crate::state::Quarantined;
+use crate::state::{Quarantined, Withdrawn};
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,29 @@ pub enum NextStep {
 pub fn after_offer(offer: &Offer, running: &Running, quarantine: &[Quarantined]) -> NextStep {
     match offer {
         Offer::Version { version } => toward(*version, running, quarantine),
-        Offer::UpToDate | Offer::NotCovered => NextStep::Keep,
+        Offer::UpToDate | Offer::NotYet | Offer::NotCovered => NextStep::Keep,
     }
+}
+
+/// The cached versions that may be applied without asking: none that was withdrawn, and, where
+/// the server answered for this kernel before, none later than what it wanted then. A version
+/// that the server held back or stopped offering is held back here too.
+pub fn startable(
+    cached: &[PatchVersion],
+    last_offer: Option<&Offer>,
+    withdrawn: &[Withdrawn],
+) -> Vec<PatchVersion> {
+    let wanted = |version: PatchVersion| match last_offer {
+        // Support that ended is no reason to open a hole again that was closed.
+        None | Some(Offer::NotCovered) => true,
+        Some(Offer::Version { version: offered }) => version <= *offered,
+        Some(Offer::UpToDate | Offer::NotYet) => false,
+    };
+    let stands = |version: PatchVersion| !withdrawn.iter().any(|it| it.version == version);
+    let cached = cached.iter().copied();
+    cached
+        .filter(|version| wanted(*version) && stands(*version))
+        .collect()
 }
 
 /// The step of a started agent that has `cached` versions for this kernel build: the newest that
@@ -140,6 +161,25 @@ mod tests {
         let wanted = version("104.1");
         let step = after_offer(&offer("104.1"), &running, &[]);
         assert_eq!(step, NextStep::ForeignPatches { wanted, names });
+    }
+
+    #[test]
+    fn what_was_withdrawn_or_held_back_stays_in_the_cache() {
+        let cached = [version("103.2"), version("104.1")];
+        let withdrawn = [Withdrawn {
+            kernel: FakeTree::kernel(),
+            version: version("104.1"),
+            reason: "it broke".to_owned(),
+        }];
+        let older = [version("103.2")];
+        assert_eq!(startable(&cached, None, &[]), cached);
+        assert_eq!(startable(&cached, Some(&Offer::NotCovered), &[]), cached);
+        assert_eq!(startable(&cached, Some(&offer("104.1")), &[]), cached);
+        assert_eq!(startable(&cached, Some(&offer("104.1")), &withdrawn), older);
+        assert_eq!(startable(&cached, Some(&offer("103.2")), &[]), older);
+        for nothing in [Offer::NotYet, Offer::UpToDate] {
+            assert_eq!(startable(&cached, Some(&nothing), &[]), []);
+        }
     }
 
     #[test]

@@ -93,6 +93,16 @@ impl Load {
         }
     }
 
+    /// When its phase began.
+    pub fn since(&self) -> Timestamp {
+        match self {
+            Self::Begun { since, .. }
+            | Self::InTransition { since, .. }
+            | Self::Settling { since, .. } => *since,
+            Self::Settled { at, .. } => *at,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Begun { .. } => "begun",

@@ -55,6 +55,23 @@ impl PatchError {
         matches!(self, Self::Repository(ClientError::Transport { .. }))
     }
 
+    /// Whether it is the version itself that is not as it should be, and not this machine's
+    /// clock, disk or network, nor the whole repository.
+    pub fn blames_version(&self) -> bool {
+        match self {
+            Self::Manifest { .. } | Self::Check(_) => true,
+            Self::Repository(error) => matches!(
+                error,
+                ClientError::Altered { .. }
+                    | ClientError::TooLong { .. }
+                    | ClientError::NotListed { .. }
+                    | ClientError::Missing { .. }
+                    | ClientError::Inconsistent { .. }
+            ),
+            Self::Root { .. } | Self::Cache { .. } | Self::Address(_) => false,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Root { .. } => {

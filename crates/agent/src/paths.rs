@@ -55,6 +55,11 @@ impl Paths {
         self.at("run/livepatch/livepatchd.sock")
     }
 
+    /// The kernel's messages.
+    pub fn kernel_log(&self) -> PathBuf {
+        self.at("dev/kmsg")
+    }
+
     /// A file of procfs, e.g. `sys/kernel/osrelease`.
     pub fn proc(&self, relative: &str) -> PathBuf {
         self.at("proc").join(relative)

@@ -6,13 +6,27 @@ use std::time::Duration;
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// Longest wait after failed check-ins, where the interval is not shorter.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
-/// A started agent checks in within this time, so that a data centre that comes back after a
-/// power cut does not ask all at once.
-const START_SPREAD: Duration = Duration::from_secs(10);
+/// A started agent asks the server within this time, so that a data centre that comes back after
+/// a power cut does not ask all at once. The kernel is open until there is an answer or the
+/// patience of the start is over.
+const START_SPREAD: Duration = Duration::from_secs(3);
+/// Harm is told within this time, from now on, so that an oops has time to end.
+const EARLY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Between two check-ins that harm brought forward.
+const EARLY_SPACING: Duration = Duration::from_secs(60);
 
 /// Time from the start of the agent to its first check-in.
 pub fn first_check(random: u64) -> Duration {
     scale(START_SPREAD, random, 0.0, 1.0)
+}
+
+/// Time from harm to the check-in that tells of it; `since_last` is the time since the last
+/// check-in that was brought forward like this.
+pub fn early_check(since_last: Option<Duration>, random: u64) -> Duration {
+    let (least, most) = EARLY;
+    let soon = least + scale(most - least, random, 0.0, 1.0);
+    let wait = since_last.map_or(Duration::ZERO, |it| EARLY_SPACING.saturating_sub(it));
+    soon.max(wait)
 }
 
 /// Time from a successful check-in to the next: the interval or what the server wished for,
@@ -68,6 +82,15 @@ mod tests {
         assert_eq!(secs(next_check(HOUR, wish(u64::MAX), middle)), 7200);
         assert_eq!(secs(next_check(HOUR, None, 0)), 3240);
         assert_eq!(secs(next_check(HOUR, None, u64::MAX)), 3960);
+    }
+
+    #[test]
+    fn harm_is_told_within_seconds_and_at_most_once_a_minute() {
+        let after = |secs_since| early_check(Some(Duration::from_secs(secs_since)), u64::MAX);
+        assert_eq!(secs(early_check(None, 0)), 1);
+        assert_eq!(secs(early_check(None, u64::MAX)), 5);
+        assert_eq!(secs(after(10)), 50);
+        assert_eq!(secs(after(3600)), 5);
     }
 
     #[test]

@@ -10,17 +10,27 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
+use suture_protocol::{CheckInResponse, Withdrawal};
 use suture_rollout::Offer;
 use thiserror::Error;
+use tracing::warn;
 use url::Url;
 
+use crate::evidence::Evidence;
 use crate::files;
 use crate::lifecycle::Load;
+use crate::text;
 
 /// Largest state file; quarantine entries are a few hundred bytes each.
 const LIMIT: u64 = 1 << 20;
+/// Largest file of evidence: 256 events of a few hundred bytes each, a few KB at most.
+const EVIDENCE_LIMIT: u64 = 4 << 20;
 /// Quarantine entries that are kept, the oldest go first.
 const MOST_QUARANTINED: usize = 64;
+/// Withdrawn versions that are remembered, the oldest go first.
+const MOST_WITHDRAWN: usize = 64;
+/// Longest reason of a withdrawal, in characters.
+const LONGEST_REASON: usize = 1000;
 
 /// The state file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +48,9 @@ pub struct State {
     pub refusal: Option<Refusal>,
     #[serde(default)]
     pub quarantine: Vec<Quarantined>,
+    /// Versions of which the server said that they were withdrawn.
+    #[serde(default)]
+    pub withdrawn: Vec<Withdrawn>,
 }
 
 /// This machine's place at a service.
@@ -57,6 +70,12 @@ pub struct CheckSuccess {
     pub kernel: KernelBuild,
     /// What the machine should have by this answer; see [`CheckSuccess::new`].
     pub offer: Offer,
+    /// The version of whose early group this machine is.
+    #[serde(default)]
+    pub early_group: Option<PatchVersion>,
+    /// A later version that comes to this machine in its turn.
+    #[serde(default)]
+    pub coming: Option<PatchVersion>,
 }
 
 impl CheckSuccess {
@@ -65,14 +84,20 @@ impl CheckSuccess {
     pub fn new(
         at: Timestamp,
         kernel: KernelBuild,
-        offer: Offer,
+        response: &CheckInResponse,
         applied: Option<PatchVersion>,
     ) -> Self {
-        let offer = match (offer, applied) {
+        let offer = match (&response.offer, applied) {
             (Offer::UpToDate, Some(version)) => Offer::Version { version },
-            (offer, _) => offer,
+            (offer, _) => offer.clone(),
         };
-        Self { at, kernel, offer }
+        Self {
+            at,
+            kernel,
+            offer,
+            early_group: response.early_group,
+            coming: response.coming,
+        }
     }
 }
 
@@ -107,7 +132,37 @@ pub struct Quarantined {
     pub at: Timestamp,
 }
 
+/// A version that is not applied again once the kernel lost it. The kernel keeps what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    pub kernel: KernelBuild,
+    pub version: PatchVersion,
+    pub reason: String,
+}
+
 impl State {
+    /// Remembers a withdrawal, once.
+    pub fn withdraw(&mut self, kernel: &KernelBuild, withdrawal: &Withdrawal) {
+        self.withdrawn
+            .retain(|known| known.kernel != *kernel || known.version != withdrawal.version);
+        self.withdrawn.push(Withdrawn {
+            kernel: kernel.clone(),
+            version: withdrawal.version,
+            reason: text::one_line(&withdrawal.reason, LONGEST_REASON),
+        });
+        let surplus = self.withdrawn.len().saturating_sub(MOST_WITHDRAWN);
+        self.withdrawn.drain(..surplus);
+    }
+
+    /// The withdrawals for one kernel build.
+    pub fn withdrawn_of(&self, kernel: &KernelBuild) -> Vec<Withdrawn> {
+        let entries = self.withdrawn.iter();
+        entries
+            .filter(|entry| entry.kernel == *kernel)
+            .cloned()
+            .collect()
+    }
+
     /// Adds an entry, once.
     pub fn quarantine(&mut self, entry: Quarantined) {
         self.quarantine
@@ -127,15 +182,19 @@ impl State {
     }
 
     /// The last answer for this kernel build; one for another kernel says nothing.
-    pub fn offer_for(&self, kernel: &KernelBuild) -> Option<&Offer> {
+    pub fn answer_for(&self, kernel: &KernelBuild) -> Option<&CheckSuccess> {
         self.last_success
             .as_ref()
             .filter(|check| check.kernel == *kernel)
-            .map(|check| &check.offer)
+    }
+
+    /// What the machine should have by that answer.
+    pub fn offer_for(&self, kernel: &KernelBuild) -> Option<&Offer> {
+        self.answer_for(kernel).map(|check| &check.offer)
     }
 
     pub fn check_succeeded(&mut self, check: CheckSuccess) {
-        if matches!(check.offer, Offer::Version { .. } | Offer::UpToDate) {
+        if !matches!(check.offer, Offer::NotCovered) {
             self.covered = Some(check.kernel.clone());
         }
         self.last_success = Some(check);
@@ -156,6 +215,9 @@ impl State {
         });
     }
 }
+
+/// How the names of unfinished files begin: ours, and the repository client's.
+const LEFTOVERS: [&str; 2] = [".new-", ".update-"];
 
 /// The agent's directory: `/var/lib/livepatch`, mode 0700.
 #[derive(Debug, Clone)]
@@ -221,6 +283,44 @@ impl StateDir {
         write_json(&self.path.join("journal.json"), load)
     }
 
+    /// The evidence. A damaged file is moved aside: what it told is lost, and the machine is
+    /// protected all the same.
+    pub fn evidence(&self) -> Result<Evidence, StateError> {
+        let path = self.path.join("evidence.json");
+        let error = match read_json_of(&path, EVIDENCE_LIMIT) {
+            Ok(evidence) => return Ok(evidence.unwrap_or_default()),
+            Err(error @ StateError::Damaged { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        warn!("{error}; the evidence starts anew");
+        fs::rename(&path, path.with_extension("damaged"))
+            .map_err(|source| StateError::Write { path, source })?;
+        Ok(Evidence::default())
+    }
+
+    pub fn write_evidence(&self, evidence: &Evidence) -> Result<(), StateError> {
+        write_json(&self.path.join("evidence.json"), evidence)
+    }
+
+    /// Removes what unfinished writes of an earlier run left. No other daemon may run.
+    pub fn sweep(&self) -> io::Result<()> {
+        for dir in [self.path.clone(), self.datastore(), self.targets()] {
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if !LEFTOVERS.iter().any(|start| name.starts_with(start)) {
+                    continue;
+                }
+                match entry.file_type()?.is_dir() {
+                    true => fs::remove_dir_all(entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub fn clear_journal(&self) -> Result<(), StateError> {
         let path = self.path.join("journal.json");
         files::remove_durably(&path).map_err(|source| StateError::Write { path, source })
@@ -247,8 +347,12 @@ impl StateDir {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    read_json_of(path, LIMIT)
+}
+
+fn read_json_of<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, StateError> {
     let bytes =
-        files::if_exists(files::read_bounded(path, LIMIT)).map_err(|source| StateError::Read {
+        files::if_exists(files::read_bounded(path, limit)).map_err(|source| StateError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -329,9 +433,52 @@ mod tests {
             at: time(0),
             kernel: other,
             offer,
+            early_group: None,
+            coming: None,
         });
         assert_eq!(state.offer_for(&kernel), None);
         assert_eq!(state.covered, None);
+    }
+
+    #[test]
+    fn damaged_evidence_is_moved_aside() {
+        let tree = FakeTree::new();
+        let dir = StateDir::open(tree.paths().state_dir()).unwrap();
+        tree.write("var/lib/livepatch/evidence.json", b"{\"waiting\": [");
+        assert_eq!(dir.evidence().unwrap(), Evidence::default());
+        assert!(tree.path("var/lib/livepatch/evidence.damaged").exists());
+        let mut evidence = Evidence::default();
+        evidence.start("one");
+        dir.write_evidence(&evidence).unwrap();
+        assert_eq!(dir.evidence().unwrap(), evidence);
+    }
+
+    #[test]
+    fn what_unfinished_writes_left_is_swept_and_nothing_else() {
+        let tree = FakeTree::new();
+        let dir = StateDir::open(tree.paths().state_dir()).unwrap();
+        dir.write_state(&State::default()).unwrap();
+        for leftover in [
+            ".new-a1b2c3",
+            "tuf/.update-x/timestamp.json",
+            "targets/.new-x",
+        ] {
+            tree.write(&format!("var/lib/livepatch/{leftover}"), b"half");
+        }
+        tree.write("var/lib/livepatch/tuf/metadata/timestamp.json", b"whole");
+        dir.sweep().unwrap();
+        let names = |relative: &str| {
+            let entries = fs::read_dir(tree.path(relative)).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("var/lib/livepatch"), ["state.json", "targets", "tuf"]);
+        assert_eq!(names("var/lib/livepatch/tuf"), ["metadata"]);
+        assert!(names("var/lib/livepatch/targets").is_empty());
+        dir.sweep().unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What travels between agent, server and repository.
 
+mod event;
 mod machine;
 mod manifest;
 mod module;
@@ -7,8 +8,10 @@ mod problem;
 mod schema;
 mod target;
 
+pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
 pub use machine::{
     CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, MachineId, MachineState,
+    Withdrawal,
 };
 pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,

@@ -10,6 +10,7 @@ use suture_kernel::{InvalidName, KernelBuild};
 use suture_rollout::Offer;
 use utoipa::ToSchema;
 
+use crate::MachineEvent;
 use crate::schema::{KernelBuildSchema, OfferSchema};
 
 /// Identifies an installed system without naming it: SHA-256 of an application-specific prefix
@@ -109,6 +110,10 @@ pub struct CheckInRequest {
     pub applied: Option<PatchVersion>,
     /// What went wrong, in a sentence of at most 1,000 characters; only with a failed state.
     pub failure: Option<String>,
+    /// What happened since the last answered check-in, oldest first, at most
+    /// [`crate::EventKind::MAX_EVENTS`]. The answer says that they are kept.
+    #[serde(default)]
+    pub events: Vec<MachineEvent>,
 }
 
 /// What a machine says of itself at check-in.
@@ -131,4 +136,24 @@ pub struct CheckInResponse {
     pub offer: Offer,
     /// Seconds until the next check-in is wanted.
     pub next_check_in_secs: u64,
+    /// The version of whose early group this machine is: the one that it is offered or has.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub early_group: Option<PatchVersion>,
+    /// A later version is on its way to others; this machine's turn comes.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub coming: Option<PatchVersion>,
+    /// The version in force was withdrawn. It stays until a later one replaces it.
+    #[serde(default)]
+    pub withdrawn: Option<Withdrawal>,
+}
+
+/// A version that is offered no more, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Withdrawal {
+    #[schema(value_type = String)]
+    pub version: PatchVersion,
+    /// A sentence of at most 1,000 characters.
+    pub reason: String,
 }

@@ -38,8 +38,16 @@ pub enum ProblemKind {
     UnknownToken,
     /// The machine's secret is not known, or the machine was released.
     UnknownMachine,
+    /// The operator's key is not known, or was revoked.
+    UnknownOperator,
     /// The plan's number of machines is used up.
     MachineLimit,
+    /// The request may come from elsewhere than it says, or its sender may not do that.
+    Forbidden,
+    /// What is to be changed is not in a state that allows it.
+    Conflict,
+    /// Too many wrong keys, or too many open streams; `retry-after` says when to come back.
+    TooMany,
     NotFound,
     BadRequest,
     TooLarge,
@@ -52,7 +60,11 @@ impl ProblemKind {
         match self {
             Self::UnknownToken => "The token is not known",
             Self::UnknownMachine => "The machine is not known",
+            Self::UnknownOperator => "The operator's key is not known",
             Self::MachineLimit => "The plan covers no further machine",
+            Self::Forbidden => "Not allowed",
+            Self::Conflict => "Not possible as things are",
+            Self::TooMany => "Too many requests",
             Self::NotFound => "Not found",
             Self::BadRequest => "The request cannot be taken",
             Self::TooLarge => "The request is too large",

@@ -34,6 +34,8 @@ pub enum OfferSchema {
     },
     /// It has the newest version that there is for it.
     UpToDate,
+    /// There is a live patch, but its rollout has not come to this machine.
+    NotYet,
     /// No live patch is made for this kernel build.
     NotCovered,
 }
@@ -58,7 +60,12 @@ mod tests {
         let version = OfferSchema::Version {
             version: "104.1".to_owned(),
         };
-        for described in [version, OfferSchema::UpToDate, OfferSchema::NotCovered] {
+        for described in [
+            version,
+            OfferSchema::UpToDate,
+            OfferSchema::NotYet,
+            OfferSchema::NotCovered,
+        ] {
             let json = serde_json::to_value(&described).unwrap();
             let sent: Offer = serde_json::from_value(json.clone()).unwrap();
             assert_eq!(serde_json::to_value(&sent).unwrap(), json);

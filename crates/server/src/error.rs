@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use suture_repository::RepositoryError;
+use suture_rollout::InvalidPlan;
 use suture_store::StoreError;
 use thiserror::Error;
 
@@ -34,6 +35,8 @@ pub enum ServerError {
         path: PathBuf,
         source: RepositoryError,
     },
+    #[error("the default plan of rollouts does not fit this service")]
+    Plan { source: InvalidPlan },
     #[error("the store does not answer")]
     Store { source: StoreError },
     #[error("the listener on {listen} failed")]

@@ -4,21 +4,32 @@
 //! check-in answers name a version and nothing else.
 
 mod bearer;
+mod client_address;
 mod config;
 mod error;
+mod guesses;
 mod handlers;
+mod html;
 mod names;
+mod operator;
 mod page;
 mod patches;
+mod picture;
 mod problem;
 mod request_log;
+mod rollouts;
 mod router;
 mod serve;
+mod session;
 mod state;
 mod static_file;
+mod streams;
 mod tls;
+pub mod view;
+mod web;
 
 pub use config::{ServerConfig, Tls};
 pub use error::ServerError;
+pub use rollouts::Executor;
 pub use router::openapi;
 pub use serve::serve;

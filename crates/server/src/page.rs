@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use suture_advisory::{CveId, PatchVersion, Severity};
-use suture_kernel::{Architecture, KernelRelease};
+use suture_kernel::KernelBuild;
 use suture_protocol::{Manifest, TargetKind};
 use suture_repository::{Catalogue, PublishedTarget};
 use tokio::sync::OnceCell;
@@ -25,9 +25,7 @@ const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatchCard {
     pub version: PatchVersion,
-    pub release: KernelRelease,
-    pub architecture: Architecture,
-    pub build_id: String,
+    pub kernel: KernelBuild,
     pub fixes: Vec<FixLine>,
     /// File names in the repository's folder `targets`.
     pub manifest: Option<String>,
@@ -84,9 +82,7 @@ fn card(catalogue: &Catalogue, module: &PublishedTarget) -> PatchCard {
     let file_name = |target: &PublishedTarget| format!("{}.{}", target.sha256, target.name);
     PatchCard {
         version,
-        release: kernel.release.clone(),
-        architecture: kernel.architecture,
-        build_id: kernel.build_id.to_string(),
+        kernel: kernel.clone(),
         fixes: fixes.unwrap_or_else(|| names_only(module)),
         manifest: manifest.map(file_name),
         source: beside(TargetKind::Source).map(file_name),

@@ -2,7 +2,7 @@
 //! for the log.
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use suture_protocol::{Problem, ProblemKind};
@@ -19,12 +19,29 @@ const MAX_REASON_BYTES: usize = 1024;
 pub enum ApiError {
     UnknownToken,
     UnknownMachine,
+    UnknownOperator,
     MachineLimit {
         plan: Plan,
         limit: u32,
     },
     /// No such file in the repository.
     NoSuchFile,
+    NoSuchRollout,
+    /// No such thing to do with a rollout.
+    NoSuchChange,
+    /// A form that no page of this service gave to this browser.
+    ForeignForm,
+    /// Signed in, but as somebody who may not do this.
+    NotAnOperator,
+    /// The rollout's phase has no such edge, or another rollout is in the way.
+    Conflict {
+        reason: String,
+    },
+    TooManyGuesses {
+        /// Seconds until a key is looked at again.
+        retry_secs: u64,
+    },
+    TooManyStreams,
     /// The request can be read, yet one of its values can't be taken.
     Unacceptable(InvalidText),
     /// Not the client's fault; the cause goes to the log.
@@ -42,30 +59,40 @@ pub enum ApiError {
 pub type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownToken | Self::UnknownMachine => StatusCode::UNAUTHORIZED,
-            Self::MachineLimit { .. } => StatusCode::FORBIDDEN,
-            Self::NoSuchFile => StatusCode::NOT_FOUND,
+            Self::UnknownToken | Self::UnknownMachine | Self::UnknownOperator => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::MachineLimit { .. } | Self::ForeignForm | Self::NotAnOperator => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange => StatusCode::NOT_FOUND,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::TooManyGuesses { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    fn kind(&self) -> ProblemKind {
+    pub fn kind(&self) -> ProblemKind {
         match self {
             Self::UnknownToken => ProblemKind::UnknownToken,
             Self::UnknownMachine => ProblemKind::UnknownMachine,
+            Self::UnknownOperator => ProblemKind::UnknownOperator,
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
-            Self::NoSuchFile => ProblemKind::NotFound,
+            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange => ProblemKind::NotFound,
+            Self::ForeignForm | Self::NotAnOperator => ProblemKind::Forbidden,
+            Self::Conflict { .. } => ProblemKind::Conflict,
+            Self::TooManyGuesses { .. } | Self::TooManyStreams => ProblemKind::TooMany,
             Self::Unacceptable(_) => ProblemKind::BadRequest,
             Self::Internal { .. } | Self::Unavailable { .. } => ProblemKind::Internal,
         }
     }
 
     /// What happened and what to do.
-    fn detail(&self) -> String {
+    pub fn detail(&self) -> String {
         match self {
             // Existing integrations look for the words `Unknown Auth-Token`.
             Self::UnknownToken => "Unknown Auth-Token: this token was never issued, or was \
@@ -81,7 +108,28 @@ impl ApiError {
                  machines (${SUBSCRIPTION_DOLLARS_A_MONTH} a month); then enable this machine \
                  again."
             ),
+            Self::UnknownOperator => "This operator's key was never issued, or was revoked. \
+                `suture admin operator-key` at the vendor's command line makes and lists keys."
+                .to_owned(),
             Self::NoSuchFile => "The repository has no file of this name.".to_owned(),
+            Self::NoSuchRollout => "There is no rollout with this id.".to_owned(),
+            Self::NoSuchChange => {
+                "A rollout can be changed by `halt`, `resume` and `withdraw`.".to_owned()
+            }
+            Self::ForeignForm => "This form was not made for this browser, or is too old. Open \
+                the page again and send it from there."
+                .to_owned(),
+            Self::NotAnOperator => {
+                "Only operators may do this. Sign in with an operator's key.".to_owned()
+            }
+            Self::Conflict { reason } => format!("{}.", sentence(reason)),
+            Self::TooManyGuesses { retry_secs } => format!(
+                "Too many wrong keys came from this address. Wait {} minutes and try again.",
+                retry_secs.div_ceil(60)
+            ),
+            Self::TooManyStreams => "Too many pages are being followed at present. Reload the \
+                page for news."
+                .to_owned(),
             Self::Unacceptable(reason) => format!("{}.", sentence(&reason.to_string())),
             Self::Internal { .. } => {
                 "The service failed at this request; its log has the reason under the id in \
@@ -95,8 +143,17 @@ impl ApiError {
         }
     }
 
+    /// Seconds to wait, for the header `retry-after`.
+    pub fn retry_secs(&self) -> Option<u64> {
+        match self {
+            Self::TooManyGuesses { retry_secs } => Some(*retry_secs),
+            Self::TooManyStreams => Some(60),
+            _ => None,
+        }
+    }
+
     /// The one place where a failure of the service itself is logged.
-    fn log(&self) {
+    pub fn log(&self) {
         if let Self::Internal { doing, source } | Self::Unavailable { doing, source } = self {
             let cause = chain(source.as_ref());
             error!(error = cause, "cannot {doing}: {cause}");
@@ -107,7 +164,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        problem(self.kind(), self.status(), self.detail())
+        let mut response = problem(self.kind(), self.status(), self.detail());
+        if let Some(secs) = self.retry_secs() {
+            response.headers_mut().insert(RETRY_AFTER, secs.into());
+        }
+        response
     }
 }
 
@@ -126,10 +187,19 @@ impl From<StoreError> for ApiError {
                 Self::UnknownMachine
             }
             StoreError::MachineLimit { plan, limit } => Self::MachineLimit { plan, limit },
+            StoreError::UnknownOperator => Self::UnknownOperator,
+            StoreError::UnknownRollout { .. } => Self::NoSuchRollout,
+            StoreError::RolloutPhase { source, .. } => Self::Conflict {
+                reason: source.to_string(),
+            },
+            error @ StoreError::RolloutExists { .. } => Self::Conflict {
+                reason: error.to_string(),
+            },
             StoreError::EmailTaken { .. }
             | StoreError::UnknownAccount { .. }
             | StoreError::UnknownEmail { .. }
             | StoreError::UnknownTokenId { .. }
+            | StoreError::UnknownOperatorKey { .. }
             | StoreError::InconsistentRow(_)
             | StoreError::NoRandomBytes
             | StoreError::Database { .. } => Self::Internal {
@@ -156,11 +226,12 @@ fn problem(kind: ProblemKind, status: StatusCode, detail: String) -> Response {
 /// body, timeout) the form that all others have.
 pub async fn in_one_form(response: Response) -> Response {
     let status = response.status();
-    let is_problem = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value == Problem::MEDIA_TYPE);
-    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    // A page for people says it in words of its own.
+    let is_told = content_type
+        .is_some_and(|value| value == Problem::MEDIA_TYPE || value.starts_with("text/html"));
+    if is_told || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (parts, body) = response.into_parts();

@@ -15,25 +15,43 @@ use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::handlers::{check_in, health, index, machines, openapi as openapi_page, repository};
+use crate::handlers::{
+    account_page, check_in, health, index, machines, openapi as openapi_page, repository, rollouts,
+    rollouts_change, rollouts_page, rollouts_stream, sign_in,
+};
 use crate::state::AppState;
 use crate::{problem, request_log};
 
-/// Bytes of a request's body; the largest request takes some 3 KB.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Bytes of a request's body. The largest is a check-in with 32 events whose texts have 1,000
+/// characters, some of which take four bytes or are escaped.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// From the whole head of a request to the head of its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Pages load nothing but our own style sheet and run no script.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; \
-    form-action 'none'; frame-ancestors 'none'";
+/// Pages load our own style sheet and one small script, which talks to this service alone.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Every route is added here and by `routes!`, so that the description can't miss one.
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(description())
         .routes(routes!(index::index))
         .routes(routes!(index::style))
+        .routes(routes!(index::script))
+        .routes(routes!(rollouts_page::list))
+        .routes(routes!(rollouts_stream::all))
+        .routes(routes!(rollouts_page::show))
+        .routes(routes!(rollouts_stream::one))
+        .routes(routes!(rollouts_change::ask, rollouts_change::act))
+        .routes(routes!(account_page::machines))
+        .routes(routes!(sign_in::form, sign_in::sign_in))
+        .routes(routes!(sign_in::sign_out))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::show))
+        .routes(routes!(rollouts::draw))
+        .routes(routes!(rollouts::events))
+        .routes(routes!(rollouts::change))
         .routes(routes!(machines::enrol))
         .routes(routes!(machines::release_self))
         .routes(routes!(check_in::check_in))
@@ -58,6 +76,7 @@ fn description() -> OpenApi {
             "machine_secret",
             bearer("A machine's secret, `suture_m_…`."),
         )
+        .security_scheme("operator_key", bearer("An operator's key, `suture_o_…`."))
         .build();
     OpenApiBuilder::new()
         .info(info)
@@ -96,6 +115,7 @@ async fn guarded(mut response: Response) -> Response {
         HeaderValue::from_static(CONTENT_POLICY),
     );
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Not `no-referrer`: then browsers would hide the origin of our own forms from us.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }

@@ -13,9 +13,10 @@ use suture_store::{Clock, Store};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use crate::patches::Patches;
+use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
+use crate::web::Web;
 use crate::{ServerConfig, ServerError, Tls, router};
 
 /// How long open requests may take to finish after the call to stop.
@@ -35,17 +36,25 @@ pub async fn serve(
     ready: oneshot::Sender<SocketAddr>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
+    if let Some(plan) = &config.default_plan {
+        plan.check_for(config.check_in_interval_secs)
+            .map_err(|source| ServerError::Plan { source })?;
+    }
     store
         .ping()
         .await
         .map_err(|source| ServerError::Store { source })?;
-    let patches = Arc::new(Patches::load(&config.repository).await?);
-    let check_in_interval_secs = config.check_in_interval_secs;
+    let executor = Executor::open(&config, Arc::clone(&store), Arc::clone(&clock)).await?;
+    let web = Arc::new(Web::new(&config));
+    let streams = web.streams.clone();
     let app = router::router(AppState {
         store,
         clock,
-        patches,
-        check_in_interval_secs,
+        patches: Arc::clone(executor.patches()),
+        changes: executor.changes().clone(),
+        executor: Arc::clone(&executor),
+        web,
+        check_in_interval_secs: config.check_in_interval_secs,
     });
 
     let certificate = match &config.tls {
@@ -56,9 +65,14 @@ pub async fn serve(
     let handle = Handle::new();
     let bound = bind(listen, handle.clone());
     let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
+    // Before the first check-in: that the service was away must be known when machines come back.
+    executor.look_now().await;
+    let looking = tokio::spawn(executor.run());
     let stopper = tokio::spawn(async move {
         shutdown.await;
         info!("finishing the open requests");
+        // Followed pages would keep their connections open until the grace is over.
+        streams.close();
         handle.graceful_shutdown(Some(SHUTDOWN_GRACE));
     });
     info!(listen.address = %address, tls = certificate.is_some(), "listening on {address}");
@@ -66,6 +80,7 @@ pub async fn serve(
     let _ = ready.send(address);
     let served = run(server, certificate, app).await;
     stopper.abort();
+    looking.abort();
     served.map_err(|source| ServerError::Serve { listen, source })
 }
 
@@ -90,7 +105,7 @@ async fn run(
     certificate: Option<CertificateFiles>,
     app: Router,
 ) -> io::Result<()> {
-    let service = app.into_make_service();
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     let Some(files) = certificate else {
         return server.serve(service).await;
     };

@@ -2,15 +2,25 @@
 
 use std::sync::Arc;
 
+use suture_rollout::RolloutId;
 use suture_store::{Clock, Store};
+use tokio::sync::broadcast;
 
 use crate::patches::Patches;
+use crate::rollouts::Executor;
+use crate::web::Web;
 
 #[derive(Clone)]
 pub struct AppState {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub patches: Arc<Patches>,
+    /// Looks at the rollouts. Who changes one by hand wakes it.
+    pub executor: Arc<Executor>,
+    /// Gets the id of a rollout after each look, exposure and change by hand, for pages that
+    /// follow it. Messages may be lost to a slow reader, who reads the store again anyway.
+    pub changes: broadcast::Sender<RolloutId>,
+    pub web: Arc<Web>,
     /// Seconds.
     pub check_in_interval_secs: u64,
 }

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+use suture_rollout::EarlyPreference;
 use suture_store::{
-    Account, AccountId, Action, Actor, EmailAddress, InconsistentRow, NewAccount, Plan, StoreError,
-    Subject,
+    Account, AccountId, Action, Actor, AuditEntry, EmailAddress, InconsistentRow, NewAccount, Plan,
+    StoreError, Subject,
 };
 
 use crate::audit;
@@ -17,6 +18,7 @@ pub struct AccountRow {
     id: String,
     email: String,
     plan: String,
+    early: String,
     created_ms: i64,
 }
 
@@ -28,6 +30,7 @@ impl TryFrom<AccountRow> for Account {
             id: parse(TABLE, "id", &row.id)?,
             email: parse(TABLE, "email", &row.email)?,
             plan: parse(TABLE, "plan", &row.plan)?,
+            early: early_preference(&row.early)?,
             created: time(TABLE, "created_ms", row.created_ms)?,
         })
     }
@@ -42,7 +45,7 @@ pub async fn create(
     let row: Option<AccountRow> = sqlx::query_as(
         "INSERT INTO account (id, email, plan, created_ms) VALUES ($1, $2, $3, $4)
          ON CONFLICT (email) DO NOTHING
-         RETURNING id, email, plan, created_ms",
+         RETURNING id, email, plan, early, created_ms",
     )
     .bind(AccountId::random().to_string())
     .bind(new.email.as_str())
@@ -55,16 +58,8 @@ pub async fn create(
         email: new.email.clone(),
     })?;
     let account = Account::try_from(row)?;
-    let subject = Subject::Account(account.id);
-    audit::add(
-        connection,
-        now,
-        by,
-        Action::CreateAccount,
-        account.id,
-        &subject,
-    )
-    .await?;
+    let line = line(account.id, Action::CreateAccount, by, now);
+    audit::add(connection, line).await?;
     Ok(account)
 }
 
@@ -76,7 +71,7 @@ pub async fn set_plan(
     now: Timestamp,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> = sqlx::query_as(
-        "UPDATE account SET plan = $2 WHERE id = $1 RETURNING id, email, plan, created_ms",
+        "UPDATE account SET plan = $2 WHERE id = $1 RETURNING id, email, plan, early, created_ms",
     )
     .bind(account.to_string())
     .bind(plan.as_str())
@@ -84,14 +79,70 @@ pub async fn set_plan(
     .await
     .map_err(database("change a plan"))?;
     let row = row.ok_or(StoreError::UnknownAccount { account })?;
-    let subject = Subject::Account(account);
-    audit::add(connection, now, by, Action::ChangePlan, account, &subject).await?;
+    let line = line(account, Action::ChangePlan, by, now);
+    audit::add(connection, line).await?;
     Ok(row.try_into()?)
+}
+
+/// Sets what the account wants of early groups.
+pub async fn set_early(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    preference: EarlyPreference,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "UPDATE account SET early = $2 WHERE id = $1 RETURNING id, email, plan, early, created_ms",
+    )
+    .bind(account.to_string())
+    .bind(early_text(preference))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change an account's early preference"))?;
+    let row = row.ok_or(StoreError::UnknownAccount { account })?;
+    let line = AuditEntry {
+        reason: Some(early_text(preference).to_owned()),
+        ..line(account, Action::ChangeEarlyPreference, by, now)
+    };
+    audit::add(connection, line).await?;
+    Ok(row.try_into()?)
+}
+
+/// The audit log's line of a change to the account itself.
+fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: Some(account),
+        subject: Subject::Account(account),
+        reason: None,
+    }
+}
+
+fn early_text(preference: EarlyPreference) -> &'static str {
+    match preference {
+        EarlyPreference::Drawn => "drawn",
+        EarlyPreference::Always => "always",
+        EarlyPreference::Never => "never",
+    }
+}
+
+pub fn early_preference(text: &str) -> Result<EarlyPreference, InconsistentRow> {
+    [
+        EarlyPreference::Drawn,
+        EarlyPreference::Always,
+        EarlyPreference::Never,
+    ]
+    .into_iter()
+    .find(|preference| early_text(*preference) == text)
+    .ok_or_else(|| InconsistentRow::new(TABLE, "early", "no such preference"))
 }
 
 pub async fn all(executor: impl SqliteExecutor<'_>) -> Result<Vec<Account>, StoreError> {
     let rows: Vec<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, created_ms FROM account ORDER BY email")
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account ORDER BY email")
             .fetch_all(executor)
             .await
             .map_err(database("list accounts"))?;
@@ -106,7 +157,7 @@ pub async fn by_email(
     email: &EmailAddress,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, created_ms FROM account WHERE email = $1")
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE email = $1")
             .bind(email.as_str())
             .fetch_optional(executor)
             .await
@@ -122,7 +173,7 @@ pub async fn by_id(
     account: AccountId,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, created_ms FROM account WHERE id = $1")
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE id = $1")
             .bind(account.to_string())
             .fetch_optional(executor)
             .await

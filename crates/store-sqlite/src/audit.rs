@@ -1,10 +1,9 @@
 //! Table `audit`.
 
-use jiff::Timestamp;
 use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
-use suture_store::{AccountId, Action, Actor, AuditEntry, InconsistentRow, StoreError, Subject};
+use suture_store::{AccountId, AuditEntry, InconsistentRow, StoreError};
 
-use crate::column::{database, parse, time};
+use crate::column::{database, parse, parse_option, time};
 
 const TABLE: &str = "audit";
 
@@ -13,8 +12,9 @@ struct AuditRow {
     at_ms: i64,
     actor: String,
     action: String,
-    account_id: String,
+    account_id: Option<String>,
     subject: String,
+    reason: Option<String>,
 }
 
 impl TryFrom<AuditRow> for AuditEntry {
@@ -25,30 +25,25 @@ impl TryFrom<AuditRow> for AuditEntry {
             at: time(TABLE, "at_ms", row.at_ms)?,
             actor: parse(TABLE, "actor", &row.actor)?,
             action: parse(TABLE, "action", &row.action)?,
-            account: parse(TABLE, "account_id", &row.account_id)?,
+            account: parse_option(TABLE, "account_id", row.account_id.as_deref())?,
             subject: parse(TABLE, "subject", &row.subject)?,
+            reason: row.reason,
         })
     }
 }
 
 /// Adds a line, in the transaction of the change that it tells of.
-pub async fn add(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    actor: &Actor,
-    action: Action,
-    account: AccountId,
-    subject: &Subject,
-) -> Result<(), StoreError> {
+pub async fn add(connection: &mut SqliteConnection, entry: AuditEntry) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO audit (at_ms, actor, action, account_id, subject)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO audit (at_ms, actor, action, account_id, subject, reason)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
-    .bind(now.as_millisecond())
-    .bind(actor.to_string())
-    .bind(action.as_str())
-    .bind(account.to_string())
-    .bind(subject.to_string())
+    .bind(entry.at.as_millisecond())
+    .bind(entry.actor.to_string())
+    .bind(entry.action.as_str())
+    .bind(entry.account.map(|account| account.to_string()))
+    .bind(entry.subject.to_string())
+    .bind(entry.reason)
     .execute(connection)
     .await
     .map_err(database("add to the audit log"))?;
@@ -61,7 +56,7 @@ pub async fn latest(
     at_most: u32,
 ) -> Result<Vec<AuditEntry>, StoreError> {
     let rows: Vec<AuditRow> = sqlx::query_as(
-        "SELECT at_ms, actor, action, account_id, subject FROM audit
+        "SELECT at_ms, actor, action, account_id, subject, reason FROM audit
          WHERE $1 IS NULL OR account_id = $1 ORDER BY number DESC LIMIT $2",
     )
     .bind(account.map(|account| account.to_string()))

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use suture_store::{BoxError, InconsistentRow, StoreError};
 
 /// Names the table and the column of a value that can't be read.
@@ -32,6 +34,32 @@ pub fn time(
 ) -> Result<Timestamp, InconsistentRow> {
     Timestamp::from_millisecond(milliseconds)
         .map_err(|error| InconsistentRow::new(table, column, error))
+}
+
+/// A value that is kept as JSON.
+pub fn json<T: DeserializeOwned>(
+    table: &'static str,
+    column: &'static str,
+    text: &str,
+) -> Result<T, InconsistentRow> {
+    serde_json::from_str(text).map_err(|error| InconsistentRow::new(table, column, error))
+}
+
+/// A value to be kept as JSON.
+pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|source| StoreError::Database {
+        doing: "write a value as JSON",
+        source: source.into(),
+    })
+}
+
+/// A number that is never negative.
+pub fn count<T: TryFrom<i64>>(
+    table: &'static str,
+    column: &'static str,
+    number: i64,
+) -> Result<T, InconsistentRow> {
+    T::try_from(number).map_err(|_| InconsistentRow::new(table, column, "out of range"))
 }
 
 /// Puts what the database was asked to do beside its error.

@@ -7,9 +7,25 @@
 
 mod account;
 mod audit;
+mod check_in;
 mod column;
+mod course;
+mod draw;
+mod event;
+mod exposure;
+mod finding;
+mod kernels;
+mod look;
 mod machine;
+mod observe;
 mod open;
+mod operator_key;
+mod operator_store;
+mod rollout;
+mod rollout_store;
+mod session;
+mod silence;
+mod sizes;
 mod store;
 mod token;
 

@@ -5,13 +5,14 @@ use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
 use suture_kernel::KernelBuild;
 use suture_protocol::MachineId;
 use suture_store::{
-    AccountId, AccountToken, Action, Actor, CheckIn, Enrolment, FailureText, InconsistentRow,
-    LastCheckIn, Machine, MachineSecret, NewMachine, Plan, ReportedState, SecretHash, StoreError,
-    Subject, TokenGrant,
+    AccountId, AccountToken, Action, Actor, AuditEntry, CheckIn, Enrolment, FailureText, GroupName,
+    InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, Plan, ReportedState,
+    SecretHash, StoreError, Subject, TokenGrant,
 };
 
 use crate::column::{database, parse, parse_option, time};
-use crate::{account, audit, token};
+use crate::course::Courses;
+use crate::{account, audit, check_in, exposure, token};
 
 const TABLE: &str = "machine";
 
@@ -21,7 +22,8 @@ macro_rules! with_columns {
         concat!(
             $before,
             " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
-              token_id, enrolled_ms, checked_in_ms, boot_id, boot_ms, state, applied, failure ",
+              token_id, created_ms, enrolled_ms, group_name, steady_since_ms, checked_in_ms,
+              boot_id, boot_ms, state, applied, failure ",
             $after
         )
     };
@@ -37,7 +39,10 @@ struct MachineRow {
     build_id: String,
     agent_version: String,
     token_id: String,
+    created_ms: i64,
     enrolled_ms: i64,
+    group_name: Option<String>,
+    steady_since_ms: i64,
     #[sqlx(flatten)]
     check_in: CheckInColumns,
 }
@@ -68,7 +73,10 @@ impl TryFrom<MachineRow> for Machine {
             },
             agent_version: parse(TABLE, "agent_version", &row.agent_version)?,
             token: parse(TABLE, "token_id", &row.token_id)?,
+            created: time(TABLE, "created_ms", row.created_ms)?,
             enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
+            group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
+            steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
             last_check_in: row.check_in.try_into()?,
         })
     }
@@ -104,14 +112,18 @@ impl TryFrom<CheckInColumns> for Option<LastCheckIn> {
 /// write lock, so what is counted here stays true until it commits.
 pub async fn enrol(
     connection: &mut SqliteConnection,
+    courses: &Courses,
     token: &AccountToken,
     new: &NewMachine,
     now: Timestamp,
 ) -> Result<Enrolment, StoreError> {
     let grant = token::authenticate(&mut *connection, token).await?;
-    let renewed = is_enrolled(&mut *connection, grant.account.id, &new.id).await?;
-    if !renewed {
-        check_limit(&mut *connection, grant.account.id, grant.account.plan).await?;
+    let before = find(&mut *connection, grant.account.id, &new.id).await?;
+    let renewed = before.is_some();
+    match &before {
+        // Its last check-in is forgotten below; a silence since then is not.
+        Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
+        None => check_limit(&mut *connection, grant.account.id, grant.account.plan).await?,
     }
     let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     let machine = upsert(&mut *connection, &grant, new, secret.hash(), now).await?;
@@ -120,9 +132,8 @@ pub async fn enrol(
     } else {
         Action::EnrolMachine
     };
-    let subject = Subject::Machine(machine.id.clone());
     let by = Actor::Token(grant.token.id);
-    audit::add(connection, now, &by, action, machine.account, &subject).await?;
+    audit::add(connection, line(&machine, action, &by, now)).await?;
     Ok(Enrolment {
         machine,
         secret,
@@ -131,19 +142,33 @@ pub async fn enrol(
     })
 }
 
-async fn is_enrolled(
+/// The audit log's line of a change to a machine.
+fn line(machine: &Machine, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: Some(machine.account),
+        subject: Subject::Machine(machine.id.clone()),
+        reason: None,
+    }
+}
+
+async fn find(
     connection: &mut SqliteConnection,
     account: AccountId,
     machine: &MachineId,
-) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM machine WHERE account_id = $1 AND machine_id = $2)",
-    )
+) -> Result<Option<Machine>, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE account_id = $1 AND machine_id = $2"
+    ))
     .bind(account.to_string())
     .bind(machine.as_str())
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await
-    .map_err(database("find a machine"))
+    .map_err(database("find a machine"))?;
+    Ok(row.map(Machine::try_from).transpose()?)
 }
 
 async fn check_limit(
@@ -175,13 +200,16 @@ async fn upsert(
 ) -> Result<Machine, StoreError> {
     let row: MachineRow = sqlx::query_as(with_columns!(
         "INSERT INTO machine (account_id, machine_id, hostname, release, architecture, build_id,
-             agent_version, token_id, secret_sha256, enrolled_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             agent_version, token_id, secret_sha256, created_ms, enrolled_ms, steady_since_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10)
          ON CONFLICT (account_id, machine_id) DO UPDATE SET
              hostname = excluded.hostname, release = excluded.release,
              architecture = excluded.architecture, build_id = excluded.build_id,
              agent_version = excluded.agent_version, token_id = excluded.token_id,
              secret_sha256 = excluded.secret_sha256, enrolled_ms = excluded.enrolled_ms,
+             steady_since_ms = CASE
+                 WHEN $10 - coalesce(checked_in_ms, machine.enrolled_ms) > $11 THEN $10
+                 ELSE steady_since_ms END,
              checked_in_ms = NULL, boot_id = NULL, boot_ms = NULL, state = NULL,
              applied = NULL, failure = NULL
          RETURNING",
@@ -197,6 +225,7 @@ async fn upsert(
     .bind(grant.token.id.to_string())
     .bind(secret.as_bytes().as_slice())
     .bind(now.as_millisecond())
+    .bind(Machine::SILENCE_SECS * 1000)
     .fetch_one(connection)
     .await
     .map_err(database("enrol a machine"))?;
@@ -218,20 +247,28 @@ pub async fn authenticate(
     Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
 }
 
-pub async fn record_check_in(
+/// Puts a report in the place of the last one.
+pub async fn report(
     connection: &mut SqliteConnection,
-    secret: &MachineSecret,
+    before: &Machine,
     check_in: &CheckIn,
     now: Timestamp,
 ) -> Result<Machine, StoreError> {
+    let heard = before
+        .last_check_in
+        .as_ref()
+        .map_or(before.enrolled, |last| last.at);
+    let steady = now.duration_since(heard).as_secs() <= Machine::SILENCE_SECS;
+    let steady_since = if steady { before.steady_since } else { now };
     let row: Option<MachineRow> = sqlx::query_as(with_columns!(
-        "UPDATE machine SET release = $2, architecture = $3, build_id = $4, agent_version = $5,
-             checked_in_ms = $6, boot_id = $7, boot_ms = $8, state = $9, applied = $10,
-             failure = $11
-         WHERE secret_sha256 = $1 RETURNING",
+        "UPDATE machine SET release = $3, architecture = $4, build_id = $5, agent_version = $6,
+             checked_in_ms = $7, boot_id = $8, boot_ms = $9, state = $10, applied = $11,
+             failure = $12, steady_since_ms = $13
+         WHERE account_id = $1 AND machine_id = $2 RETURNING",
         ""
     ))
-    .bind(secret.hash().as_bytes().as_slice())
+    .bind(before.account.to_string())
+    .bind(before.id.as_str())
     .bind(check_in.kernel.release.as_str())
     .bind(check_in.kernel.architecture.as_str())
     .bind(check_in.kernel.build_id.as_str())
@@ -242,10 +279,43 @@ pub async fn record_check_in(
     .bind(check_in.state.as_str())
     .bind(check_in.applied.map(|version| version.to_string()))
     .bind(check_in.state.failure().map(FailureText::as_str))
+    .bind(steady_since.as_millisecond())
     .fetch_optional(connection)
     .await
     .map_err(database("record a check-in"))?;
     Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+}
+
+/// Puts a machine into a group, or out of any.
+pub async fn set_group(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    machine: &MachineId,
+    group: Option<&GroupName>,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "UPDATE machine SET group_name = $3 WHERE account_id = $1 AND machine_id = $2 RETURNING",
+        ""
+    ))
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .bind(group.map(GroupName::as_str))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change a machine's group"))?;
+    let unknown = || StoreError::UnknownMachineId {
+        account,
+        machine: machine.clone(),
+    };
+    let changed = Machine::try_from(row.ok_or_else(unknown)?)?;
+    let line = AuditEntry {
+        reason: Some(group.map_or("none", GroupName::as_str).to_owned()),
+        ..line(&changed, Action::ChangeMachineGroup, by, now)
+    };
+    audit::add(connection, line).await?;
+    Ok(changed)
 }
 
 pub async fn release_self(
@@ -254,6 +324,7 @@ pub async fn release_self(
     now: Timestamp,
 ) -> Result<Machine, StoreError> {
     let machine = authenticate(&mut *connection, secret).await?;
+    exposure::leave(&mut *connection, &machine, now).await?;
     let by = Actor::Machine(machine.id.clone());
     release(connection, machine.account, &machine.id, &by, now).await
 }
@@ -279,16 +350,8 @@ pub async fn release(
         machine: machine.clone(),
     };
     let released = Machine::try_from(row.ok_or_else(unknown)?)?;
-    let subject = Subject::Machine(machine.clone());
-    audit::add(
-        connection,
-        now,
-        by,
-        Action::ReleaseMachine,
-        account,
-        &subject,
-    )
-    .await?;
+    let line = line(&released, Action::ReleaseMachine, by, now);
+    audit::add(connection, line).await?;
     Ok(released)
 }
 

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
@@ -13,6 +14,7 @@ use suture_store::StoreError;
 use thiserror::Error;
 
 use crate::column::database;
+use crate::course::Courses;
 
 /// How long one process waits for another that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,7 @@ pub enum OpenError {
 pub struct SqliteStore {
     writer: SqlitePool,
     pub(crate) reader: SqlitePool,
+    pub(crate) courses: Arc<Courses>,
 }
 
 impl SqliteStore {
@@ -68,7 +71,11 @@ impl SqliteStore {
             .connect_with(options.read_only(true))
             .await
             .map_err(open)?;
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer,
+            reader,
+            courses: Arc::default(),
+        })
     }
 
     /// Waits for open transactions and closes the file.

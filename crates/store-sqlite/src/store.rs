@@ -6,9 +6,9 @@ use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use suture_protocol::MachineId;
 use suture_store::{
-    Account, AccountId, AccountToken, Actor, AuditEntry, CheckIn, EmailAddress, Enrolment,
-    IssuedToken, Machine, MachineSecret, NewAccount, NewMachine, Plan, Store, StoreError, Token,
-    TokenGrant, TokenId, TokenLabel,
+    Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, IssuedToken,
+    Machine, MachineSecret, NewAccount, NewMachine, Plan, Store, StoreError, Token, TokenGrant,
+    TokenId, TokenLabel,
 };
 
 use crate::column::database;
@@ -16,7 +16,7 @@ use crate::open::commit;
 use crate::{SqliteStore, account, audit, machine, token};
 
 impl SqliteStore {
-    async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         self.reader
             .acquire()
             .await
@@ -48,6 +48,10 @@ impl Store for SqliteStore {
 
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         account::all(&self.reader).await
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Account, StoreError> {
+        account::by_id(&self.reader, id).await
     }
 
     async fn account_by_email(&self, email: &EmailAddress) -> Result<Account, StoreError> {
@@ -107,25 +111,14 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Enrolment, StoreError> {
         let mut transaction = self.write().await?;
-        let enrolment = machine::enrol(&mut transaction, token, machine, now).await?;
+        let enrolment =
+            machine::enrol(&mut transaction, &self.courses, token, machine, now).await?;
         commit(transaction).await?;
         Ok(enrolment)
     }
 
     async fn authenticate_machine(&self, secret: &MachineSecret) -> Result<Machine, StoreError> {
         machine::authenticate(&self.reader, secret).await
-    }
-
-    async fn record_check_in(
-        &self,
-        secret: &MachineSecret,
-        check_in: &CheckIn,
-        now: Timestamp,
-    ) -> Result<Machine, StoreError> {
-        let mut transaction = self.write().await?;
-        let machine = machine::record_check_in(&mut transaction, secret, check_in, now).await?;
-        commit(transaction).await?;
-        Ok(machine)
     }
 
     async fn release_self(

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use sqlx::{FromRow, SqliteConnection};
 use suture_store::{
-    AccountId, AccountToken, Action, Actor, InconsistentRow, IssuedToken, StoreError, Subject,
-    Token, TokenGrant, TokenId, TokenLabel,
+    AccountId, AccountToken, Action, Actor, AuditEntry, InconsistentRow, IssuedToken, StoreError,
+    Subject, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 use crate::column::{database, parse, time};
@@ -61,8 +61,8 @@ pub async fn create(
     .await
     .map_err(database("create a token"))?;
     let token = Token::try_from(row)?;
-    let subject = Subject::Token(token.id);
-    audit::add(connection, now, by, Action::CreateToken, account, &subject).await?;
+    let line = line(&token, Action::CreateToken, by, now);
+    audit::add(connection, line).await?;
     Ok(IssuedToken { token, secret })
 }
 
@@ -101,17 +101,20 @@ pub async fn revoke(
         .execute(&mut *connection)
         .await
         .map_err(database("revoke a token"))?;
-    let subject = Subject::Token(token);
-    audit::add(
-        &mut *connection,
-        now,
-        by,
-        Action::RevokeToken,
-        before.account,
-        &subject,
-    )
-    .await?;
+    let line = line(&before, Action::RevokeToken, by, now);
+    audit::add(&mut *connection, line).await?;
     by_id(connection, token).await
+}
+
+fn line(token: &Token, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: Some(token.account),
+        subject: Subject::Token(token.id),
+        reason: None,
+    }
 }
 
 async fn by_id(connection: &mut SqliteConnection, token: TokenId) -> Result<Token, StoreError> {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use suture_store::{Actor, NewAccount, Plan, Store, StoreError, story};
+use suture_store::{Actor, NewAccount, OperatorStore as _, Plan, Store, StoreError, story};
 use suture_store_sqlite::{OpenError, SqliteStore};
 use tempfile::TempDir;
 
@@ -29,6 +29,70 @@ async fn the_limit_holds_under_concurrent_enrolments() {
         .unwrap();
     let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
     story::the_limit_holds_under_concurrent_enrolments(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_cap_holds_under_concurrent_check_ins() {
+    let (service, folder) = empty().await;
+    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
+        .await
+        .unwrap();
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
+    story::the_cap_holds_under_concurrent_check_ins(&stores).await;
+}
+
+/// A database of the first version, with a machine and the log of its making.
+async fn first_version(path: &std::path::Path) {
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let mut migrator = sqlx::migrate!();
+    migrator.migrations.to_mut().truncate(1);
+    migrator.run(&pool).await.unwrap();
+    let account = "0b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1";
+    for statement in [
+        format!("INSERT INTO account VALUES ('{account}', 'ada@example.org', 'free', 1000)"),
+        format!(
+            "INSERT INTO token VALUES ('{account}', '{account}', 'first', zeroblob(32), 1000, NULL)"
+        ),
+        format!(
+            "INSERT INTO machine (account_id, machine_id, hostname, release, architecture,
+                 build_id, agent_version, token_id, secret_sha256, enrolled_ms)
+             VALUES ('{account}', '{:032x}', 'web-1', '6.1.0-53-amd64', 'amd64', '{}', '0.1.0',
+                 '{account}', zeroblob(32), 2000)",
+            1,
+            "ab".repeat(20)
+        ),
+        format!(
+            "INSERT INTO audit (at_ms, actor, action, account_id, subject)
+             VALUES (1000, 'operator:root', 'create-account', '{account}', 'account:{account}')"
+        ),
+    ] {
+        // Made here of nothing but constants.
+        let statement = sqlx::AssertSqlSafe(statement);
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("suture.db");
+    first_version(&path).await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let account = store.accounts().await.unwrap().remove(0);
+    assert_eq!(account.early, suture_rollout::EarlyPreference::Drawn);
+    let machine = store.machines(account.id).await.unwrap().remove(0);
+    let enrolled = jiff::Timestamp::from_millisecond(2000).unwrap();
+    assert_eq!((machine.created, machine.enrolled), (enrolled, enrolled));
+    assert_eq!(machine.steady_since, enrolled);
+    let log = store.audit_log(Some(account.id), 10).await.unwrap();
+    assert_eq!((log.len(), &log[0].reason), (1, &None));
+    let name = "grace".parse().unwrap();
+    let by = Actor::Operator("root".parse().unwrap());
+    let made = store.create_operator_key(&name, &by, enrolled).await;
+    made.unwrap();
+    assert_eq!(store.audit_log(None, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

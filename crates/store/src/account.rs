@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use suture_kernel::InvalidName;
+use suture_rollout::EarlyPreference;
 
 use crate::EmailAddress;
 use crate::random_id::random_id;
@@ -24,6 +25,8 @@ pub struct Account {
     /// Unique among accounts, upper and lower case taken as the same.
     pub email: EmailAddress,
     pub plan: Plan,
+    /// What it wants of early groups.
+    pub early: EarlyPreference,
     pub created: Timestamp,
 }
 

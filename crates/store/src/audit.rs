@@ -6,8 +6,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use suture_kernel::InvalidName;
 use suture_protocol::MachineId;
+use suture_rollout::RolloutId;
 
-use crate::{AccountId, OperatorName, TokenId};
+use crate::{AccountId, OperatorKeyId, OperatorName, TokenId};
 
 /// A line of the audit log. Lines are added in the transaction of the change that they tell of,
 /// and never changed.
@@ -18,9 +19,11 @@ pub struct AuditEntry {
     pub at: Timestamp,
     pub actor: Actor,
     pub action: Action,
-    /// The account that was changed, or whose part was.
-    pub account: AccountId,
+    /// The account that was changed, or whose part was; none for what belongs to nobody.
+    pub account: Option<AccountId>,
     pub subject: Subject,
+    /// Why, where a person or the evidence gave a reason.
+    pub reason: Option<String>,
 }
 
 /// Who did it.
@@ -32,6 +35,8 @@ pub enum Actor {
     Token(TokenId),
     /// The machine itself.
     Machine(MachineId),
+    /// The service, by its plan and the evidence.
+    Service,
 }
 
 /// What was done.
@@ -44,10 +49,21 @@ pub enum Action {
     EnrolMachine,
     RenewMachine,
     ReleaseMachine,
+    CreateRollout,
+    StartRollout,
+    WidenRollout,
+    HaltRollout,
+    ResumeRollout,
+    WithdrawRollout,
+    CompleteRollout,
+    ChangeEarlyPreference,
+    ChangeMachineGroup,
+    CreateOperatorKey,
+    RevokeOperatorKey,
 }
 
 impl Action {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 18] = [
         Self::CreateAccount,
         Self::ChangePlan,
         Self::CreateToken,
@@ -55,6 +71,17 @@ impl Action {
         Self::EnrolMachine,
         Self::RenewMachine,
         Self::ReleaseMachine,
+        Self::CreateRollout,
+        Self::StartRollout,
+        Self::WidenRollout,
+        Self::HaltRollout,
+        Self::ResumeRollout,
+        Self::WithdrawRollout,
+        Self::CompleteRollout,
+        Self::ChangeEarlyPreference,
+        Self::ChangeMachineGroup,
+        Self::CreateOperatorKey,
+        Self::RevokeOperatorKey,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -66,6 +93,17 @@ impl Action {
             Self::EnrolMachine => "enrol-machine",
             Self::RenewMachine => "renew-machine",
             Self::ReleaseMachine => "release-machine",
+            Self::CreateRollout => "create-rollout",
+            Self::StartRollout => "start-rollout",
+            Self::WidenRollout => "widen-rollout",
+            Self::HaltRollout => "halt-rollout",
+            Self::ResumeRollout => "resume-rollout",
+            Self::WithdrawRollout => "withdraw-rollout",
+            Self::CompleteRollout => "complete-rollout",
+            Self::ChangeEarlyPreference => "change-early-preference",
+            Self::ChangeMachineGroup => "change-machine-group",
+            Self::CreateOperatorKey => "create-operator-key",
+            Self::RevokeOperatorKey => "revoke-operator-key",
         }
     }
 }
@@ -91,6 +129,8 @@ pub enum Subject {
     Account(AccountId),
     Token(TokenId),
     Machine(MachineId),
+    Rollout(RolloutId),
+    OperatorKey(OperatorKeyId),
 }
 
 const EXPECTED: &str = "expected a known kind and its name, like `token:UUID`";
@@ -102,6 +142,7 @@ impl fmt::Display for Actor {
             Self::Operator(name) => write!(formatter, "operator:{name}"),
             Self::Token(id) => write!(formatter, "token:{id}"),
             Self::Machine(id) => write!(formatter, "machine:{id}"),
+            Self::Service => formatter.write_str("service"),
         }
     }
 }
@@ -114,6 +155,7 @@ impl FromStr for Actor {
             Some(("operator", name)) => name.parse().ok().map(Self::Operator),
             Some(("token", id)) => id.parse().ok().map(Self::Token),
             Some(("machine", id)) => id.parse().ok().map(Self::Machine),
+            None if text == "service" => Some(Self::Service),
             _ => None,
         };
         actor.ok_or_else(|| InvalidName::new("audited actor", text, EXPECTED))
@@ -127,6 +169,8 @@ impl fmt::Display for Subject {
             Self::Account(id) => write!(formatter, "account:{id}"),
             Self::Token(id) => write!(formatter, "token:{id}"),
             Self::Machine(id) => write!(formatter, "machine:{id}"),
+            Self::Rollout(id) => write!(formatter, "rollout:{id}"),
+            Self::OperatorKey(id) => write!(formatter, "operator-key:{id}"),
         }
     }
 }
@@ -139,6 +183,8 @@ impl FromStr for Subject {
             Some(("account", id)) => id.parse().ok().map(Self::Account),
             Some(("token", id)) => id.parse().ok().map(Self::Token),
             Some(("machine", id)) => id.parse().ok().map(Self::Machine),
+            Some(("rollout", id)) => id.parse().ok().map(Self::Rollout),
+            Some(("operator-key", id)) => id.parse().ok().map(Self::OperatorKey),
             _ => None,
         };
         subject.ok_or_else(|| InvalidName::new("audited subject", text, EXPECTED))

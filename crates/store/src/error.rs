@@ -1,9 +1,10 @@
 //! What a store can say no to.
 
 use suture_protocol::MachineId;
+use suture_rollout::{InvalidPhase, RolloutId, Scope};
 use thiserror::Error;
 
-use crate::{AccountId, EmailAddress, Plan, TokenId};
+use crate::{AccountId, EmailAddress, OperatorKeyId, Plan, TokenId};
 
 /// An error of the database itself.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,6 +32,17 @@ pub enum StoreError {
     },
     #[error("the {plan} plan covers {limit} machines, and {limit} are enrolled")]
     MachineLimit { plan: Plan, limit: u32 },
+    #[error("there is no rollout `{id}`")]
+    UnknownRollout { id: RolloutId },
+    #[error("rollout `{id}` covers `{scope}` already; withdraw it first")]
+    RolloutExists { id: RolloutId, scope: Scope },
+    #[error("rollout `{id}` cannot be changed like that")]
+    RolloutPhase { id: RolloutId, source: InvalidPhase },
+    /// An operator's key was presented that was never made, or was revoked.
+    #[error("the operator's key is not known, or was revoked")]
+    UnknownOperator,
+    #[error("there is no operator's key `{key}`")]
+    UnknownOperatorKey { key: OperatorKeyId },
     #[error(transparent)]
     InconsistentRow(#[from] InconsistentRow),
     #[error("the system gives no random bytes")]

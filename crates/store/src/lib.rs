@@ -9,8 +9,11 @@ mod audit;
 mod check_in;
 mod clock;
 mod error;
+mod event;
 mod machine;
+mod operator;
 mod random_id;
+mod rollout;
 mod secret;
 mod store;
 #[cfg(feature = "story")]
@@ -23,11 +26,19 @@ pub use audit::{Action, Actor, AuditEntry, Subject};
 pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};
+pub use event::{Sign, shortened, tells_harm};
 pub use machine::{Enrolment, Machine, NewMachine};
-pub use secret::{AccountToken, InvalidSecret, MachineSecret, SecretHash};
+pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};
+pub use rollout::{
+    Answer, ExposedMachine, FleetSizes, HandChange, KeptEvent, Look, NewRollout, Observation,
+    PastLook, Rollout, RolloutStore,
+};
+pub use secret::{
+    AccountToken, InvalidSecret, MachineSecret, OperatorKey, SecretHash, SessionSecret,
+};
 pub use store::Store;
 pub use text::{
-    AgentVersion, BootId, EmailAddress, FailureText, Hostname, InvalidText, OperatorName,
-    TokenLabel,
+    AgentVersion, BootId, EmailAddress, FailureText, GroupName, Hostname, InvalidText,
+    OperatorName, TokenLabel,
 };
 pub use token::{IssuedToken, Token, TokenGrant, TokenId};

@@ -5,7 +5,8 @@ use suture_kernel::KernelBuild;
 use suture_protocol::{EnrolRequest, MachineId};
 
 use crate::{
-    AccountId, AgentVersion, Hostname, InvalidText, LastCheckIn, MachineSecret, Plan, TokenId,
+    AccountId, AgentVersion, GroupName, Hostname, InvalidText, LastCheckIn, MachineSecret, Plan,
+    TokenId,
 };
 
 /// An enrolled machine. Its id is unique within its account.
@@ -19,10 +20,21 @@ pub struct Machine {
     pub agent_version: AgentVersion,
     /// The token of its latest enrolment.
     pub token: TokenId,
+    /// Its first enrolment with this account since it was released last, if ever.
+    pub created: Timestamp,
     /// Its latest enrolment.
     pub enrolled: Timestamp,
+    /// The operator's group that it is in.
+    pub group: Option<GroupName>,
+    /// Since when it has not been silent for longer than [`Machine::SILENCE_SECS`].
+    pub steady_since: Timestamp,
     /// None: not heard of since its enrolment.
     pub last_check_in: Option<LastCheckIn>,
+}
+
+impl Machine {
+    /// Seconds between two check-ins that end a machine's steady time: three hours.
+    pub const SILENCE_SECS: i64 = 3 * 3600;
 }
 
 /// What a machine says of itself when it enrols.

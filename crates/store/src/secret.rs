@@ -115,6 +115,16 @@ secret! {
     MachineSecret, "suture_m_", "machine secret"
 }
 
+secret! {
+    /// What an operator shows to change rollouts, in a browser or over the API.
+    OperatorKey, "suture_o_", "operator key"
+}
+
+secret! {
+    /// What a browser shows after its person signed in.
+    SessionSecret, "suture_s_", "session"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,17 +5,18 @@ use jiff::Timestamp;
 use suture_protocol::MachineId;
 
 use crate::{
-    Account, AccountId, AccountToken, Actor, AuditEntry, CheckIn, EmailAddress, Enrolment,
-    IssuedToken, Machine, MachineSecret, NewAccount, NewMachine, Plan, StoreError, Token,
-    TokenGrant, TokenId, TokenLabel,
+    Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, IssuedToken,
+    Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore, StoreError,
+    Token, TokenGrant, TokenId, TokenLabel,
 };
 
-/// Accounts, tokens, machines and the audit log, in a database.
+/// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
+/// of the service keep there.
 ///
 /// Every method is one transaction: it happens wholly, with its audit entry, or not at all.
 /// Times are kept to the millisecond.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: RolloutStore + OperatorStore {
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -28,6 +29,8 @@ pub trait Store: Send + Sync {
 
     /// All accounts, by e-mail address.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+
+    async fn account(&self, id: AccountId) -> Result<Account, StoreError>;
 
     async fn account_by_email(&self, email: &EmailAddress) -> Result<Account, StoreError>;
 
@@ -74,14 +77,6 @@ pub trait Store: Send + Sync {
 
     /// The machine that a presented secret stands for.
     async fn authenticate_machine(&self, secret: &MachineSecret) -> Result<Machine, StoreError>;
-
-    /// Keeps a machine's report in place of its last one.
-    async fn record_check_in(
-        &self,
-        secret: &MachineSecret,
-        check_in: &CheckIn,
-        now: Timestamp,
-    ) -> Result<Machine, StoreError>;
 
     /// Releases the machine that the secret stands for: `livepatch disable`.
     async fn release_self(

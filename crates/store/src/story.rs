@@ -6,6 +6,9 @@
 //!
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
+mod operators;
+mod rollouts;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -30,6 +33,8 @@ pub async fn run(store: Arc<dyn Store>) {
     two_accounts_may_hold_one_machine_id(store).await;
     a_report_replaces_the_last_one(store).await;
     every_change_is_audited(store).await;
+    rollouts::run(store).await;
+    operators::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors
@@ -83,6 +88,12 @@ pub async fn one_machine_enrolling_many_times_is_one_machine(store: Arc<dyn Stor
     assert_eq!(store.machines(account.id).await.expect("machines").len(), 1);
 }
 
+/// Many machines check in at the same moment; no more are exposed than a rollout's cap. The
+/// stores are doors to the same database, as several processes hold them.
+pub async fn the_cap_holds_under_concurrent_check_ins(stores: &[Arc<dyn Store>]) {
+    rollouts::the_cap_holds(stores).await;
+}
+
 async fn accounts_have_distinct_addresses(store: &dyn Store) {
     let new = NewAccount {
         email: "ada@example.org".parse().expect("valid"),
@@ -108,6 +119,7 @@ async fn accounts_have_distinct_addresses(store: &dyn Store) {
     );
     assert!(store.accounts().await.expect("accounts").contains(&account));
     let nobody = "nobody@example.org".parse().expect("valid");
+    assert_eq!(store.account(account.id).await.expect("found"), account);
     let unknown = store.account_by_email(&nobody).await;
     assert!(
         matches!(unknown, Err(StoreError::UnknownEmail { .. })),
@@ -244,9 +256,10 @@ async fn a_report_replaces_the_last_one(store: &dyn Store) {
         failure: Some(FailureText::shortened("the kernel answered EBUSY")),
     });
     let machine = store
-        .record_check_in(&enrolment.secret, &failed, at(20))
+        .check_in(&enrolment.secret, &failed, &[], &[], at(20))
         .await
-        .expect("kept");
+        .expect("kept")
+        .machine;
     assert_eq!(machine.last_check_in, Some(kept(&failed, at(20))));
     assert_eq!(
         machine.kernel, failed.kernel,
@@ -258,14 +271,14 @@ async fn a_report_replaces_the_last_one(store: &dyn Store) {
         ..check_in(ReportedState::Applied)
     };
     store
-        .record_check_in(&enrolment.secret, &applied, at(30))
+        .check_in(&enrolment.secret, &applied, &[], &[], at(30))
         .await
         .expect("kept");
     let listed = store.machines(account.id).await.expect("machines");
     assert_eq!(listed[0].last_check_in, Some(kept(&applied, at(30))));
 
     let stranger = MachineSecret::generate().expect("random");
-    let refused = store.record_check_in(&stranger, &applied, at(31)).await;
+    let refused = store.check_in(&stranger, &applied, &[], &[], at(31)).await;
     assert!(
         matches!(refused, Err(StoreError::UnknownMachine)),
         "{refused:?}"
@@ -284,7 +297,13 @@ async fn every_change_is_audited(store: &dyn Store) {
     let enrolment = enrol(store, &token.secret, 1).await.expect("enrolled");
     let renewed = enrol(store, &token.secret, 1).await.expect("enrolled");
     store
-        .record_check_in(&renewed.secret, &check_in(ReportedState::Applied), at(2))
+        .check_in(
+            &renewed.secret,
+            &check_in(ReportedState::Applied),
+            &[],
+            &[],
+            at(2),
+        )
         .await
         .expect("kept");
     store

@@ -96,6 +96,15 @@ text! {
     |text| !text.is_empty() && printable(text, 100)
 }
 
+text! {
+    /// An operator's name for a group of machines, e.g. `canary`.
+    GroupName, "group name", "1 to 64 letters, digits, `-`, `_` or `.`",
+    |text| {
+        let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+        (1..=64).contains(&text.len()) && text.chars().all(fits)
+    }
+}
+
 /// What went wrong on a machine, in at most 1,000 characters without line breaks.
 ///
 /// A longer text is shortened, not refused: the report of a failure must not fail itself.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use suture_advisory::PatchVersion;
+use suture_protocol::EventKind;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -13,9 +15,12 @@ use crate::livepatch_sysfs::unpatched_tasks;
 use crate::module_loader;
 use crate::patches::VerifiedPatch;
 use crate::state::Refusal;
+use crate::text;
 
 /// Between two looks at sysfs. The kernel does not notify watchers of `transition`.
 const POLL: Duration = Duration::from_millis(100);
+/// Tasks that are named to the server.
+const MOST_TASKS_TOLD: usize = 8;
 
 impl Engine {
     /// Loads `patch` and waits until every task runs it, or until the transition is overdue.
@@ -27,25 +32,26 @@ impl Engine {
                 "patch {version} is not applied, the agent stops"
             )));
         }
-        self.memory.record(
-            &self.dir,
-            Load::begin(self.subject(version), self.clock.now()),
-        )?;
+        let load = Load::begin(self.subject(version), self.clock.now());
+        self.memory.record(&self.dir, load.clone())?;
         if let Err(failure) = self.load(version, patch.module).await {
+            self.tell_apply_failed(version, &failure);
             self.refused(version, &failure)?;
             self.memory.forget_record(&self.dir)?;
             return Err(failure);
         }
+        self.tell_applied(&load);
         self.memory
             .change(&self.dir, |state| state.refusal = None)?;
         let now = self.clock.now();
         self.memory
             .step(&self.dir, |load| load.clone().loaded(now).unwrap_or(load))?;
         info!(patch.version = %version, "the kernel took patch {version}");
+        self.note_running()?;
         self.wait(version).await
     }
 
-    fn subject(&self, version: PatchVersion) -> Subject {
+    pub(super) fn subject(&self, version: PatchVersion) -> Subject {
         let (kernel, boot_id) = (self.facts.kernel.clone(), self.facts.boot_id.clone());
         Subject {
             version,
@@ -117,7 +123,47 @@ impl Engine {
             ));
         }
         warn!(patch.version = %version, "{}", failure.one_line());
+        self.tell_stalled(version);
         Ok(failure)
+    }
+
+    /// The kernel took the module for which the journal has `begun`.
+    pub(super) fn tell_applied(&self, begun: &Load) {
+        let version = begun.subject().version;
+        self.tell_of(begun, EventKind::Applied { version });
+    }
+
+    /// Every task runs the new code; `load` is the journal's record from before.
+    pub(super) fn tell_finished(&self, load: &Load, now: Timestamp) {
+        let version = load.subject().version;
+        let millis = now.duration_since(load.since()).as_millis();
+        // A clock that was set back tells nothing of the time that it took.
+        let millis = u64::try_from(millis).unwrap_or(0);
+        self.tell_of(load, EventKind::TransitionFinished { version, millis });
+    }
+
+    fn tell_stalled(&self, version: PatchVersion) {
+        let tasks = unpatched_tasks(&self.paths).into_iter();
+        let tasks = tasks
+            .take(MOST_TASKS_TOLD)
+            .map(|task| text::one_line(&task.name, 64))
+            .collect();
+        if let Some(load) = self.memory.journal() {
+            self.tell_of(&load, EventKind::TransitionStalled { version, tasks });
+        }
+    }
+
+    /// Tells once of a load, which the start of its phase tells from every other.
+    pub(super) fn tell_of(&self, load: &Load, kind: EventKind) {
+        let subject = load.subject();
+        let name = format!(
+            "{} {} {} {}",
+            kind.as_str(),
+            subject.version,
+            subject.boot_id,
+            load.since()
+        );
+        self.tell_once(name, kind);
     }
 
     /// Takes the journal's record on, by what the kernel says now. Cheap; called often.
@@ -125,12 +171,13 @@ impl Engine {
         if self.is_stopping() {
             return Ok(());
         }
+        self.note_running()?;
         let now = self.clock.now();
         let Some(record) = self.memory.journal() else {
             return Ok(());
         };
         let version = record.subject().version;
-        match record {
+        match &record {
             Load::Settling { .. } => self.memory.step(&self.dir, |load| load.settle(now)),
             Load::InTransition { .. } => {
                 let running = self.running()?;
@@ -142,6 +189,7 @@ impl Engine {
                     return self.memory.forget_record(&self.dir);
                 }
                 info!(patch.version = %version, "patch {version} is in force");
+                self.tell_finished(&record, now);
                 self.memory
                     .step(&self.dir, |load| load.clone().finish(now).unwrap_or(load))
             }

@@ -1,6 +1,8 @@
 //! Asking the server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use suture_protocol::{CheckInRequest, CheckInResponse, MachineState};
 use url::Url;
@@ -70,21 +72,40 @@ impl Engine {
         })
     }
 
-    /// Asks the server once and notes how that went.
-    pub(super) async fn check_in(&self, session: &Session) -> Result<CheckInResponse, Failure> {
+    /// Asks the server once, for `patience` if one is named, and notes how that went.
+    pub(super) async fn check_in(
+        &self,
+        session: &Session,
+        patience: Option<Duration>,
+    ) -> Result<CheckInResponse, Failure> {
         let api = session.api();
         let (secret, request) = (session.secret.clone(), self.check_in_request()?);
         let applied = request.applied;
-        let answer = call(move || api.check_in(&secret, &request)).await;
+        let told: HashSet<_> = request.events.iter().map(|event| event.id).collect();
+        let answer = call(move || api.check_in(&secret, &request));
+        let answer = match patience {
+            None => answer.await,
+            Some(patience) => tokio::time::timeout(patience, answer)
+                .await
+                .unwrap_or_else(|_| Err(too_late(&session.server, patience))),
+        };
         let at = self.clock.now();
         let kernel = self.facts.kernel.clone();
         self.memory.change(&self.dir, |state| match &answer {
             Ok(response) => {
-                let offer = response.offer.clone();
-                state.check_succeeded(CheckSuccess::new(at, kernel, offer, applied));
+                if let Some(withdrawal) = &response.withdrawn {
+                    state.withdraw(&kernel, withdrawal);
+                }
+                state.check_succeeded(CheckSuccess::new(at, kernel, response, applied));
             }
             Err(failure) => state.check_failed(failure.one_line(), failure.hint.clone(), at),
         })?;
+        if answer.is_ok() {
+            self.memory.witness(&self.dir, |evidence| {
+                evidence.told(&told);
+                Ok(())
+            })?;
+        }
         answer
     }
 
@@ -98,6 +119,7 @@ impl Engine {
             state: machine_state(&patch),
             applied: patch.in_force(),
             failure: failure(&patch),
+            events: self.memory.evidence().next(),
         })
     }
 
@@ -112,6 +134,7 @@ impl Engine {
             self.memory.journal().as_ref(),
             state.refusal.as_ref(),
             &state.quarantine_of(kernel),
+            &state.withdrawn_of(kernel),
         ))
     }
 
@@ -119,6 +142,14 @@ impl Engine {
     pub(super) async fn release(&self, session: Arc<Session>) -> Result<(), Failure> {
         call(move || session.api().release(&session.secret)).await
     }
+}
+
+fn too_late(server: &Url, patience: Duration) -> Failure {
+    let seconds = patience.as_secs();
+    Failure::new(format!(
+        "`{server}` did not answer within {seconds} seconds"
+    ))
+    .hint("the agent asks again by itself")
 }
 
 pub(super) fn not_enabled() -> Failure {
@@ -145,6 +176,8 @@ fn machine_state(patch: &PatchState) -> MachineState {
         PatchState::NotChecked
         | PatchState::NothingToApply
         | PatchState::NotCovered
+        | PatchState::HeldBack
+        | PatchState::Withdrawn { .. }
         | PatchState::Pending { .. } => match patch.in_force() {
             Some(_) => MachineState::Applied,
             None => MachineState::Unapplied,

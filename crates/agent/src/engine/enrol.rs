@@ -83,6 +83,10 @@ impl Engine {
             state.last_success = None;
             state.last_failure = None;
         })?;
+        self.memory.witness(&self.dir, |evidence| {
+            evidence.forget_events();
+            Ok(())
+        })?;
         self.dir
             .forget_secret()
             .map_err(|error| Failure::from_error(&error))?;

@@ -1,7 +1,8 @@
-//! State and journal in memory, each change on disk before it counts.
+//! State, journal and evidence in memory, each change on disk before it counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::evidence::Evidence;
 use crate::failure::Failure;
 use crate::lifecycle::Load;
 use crate::state::{State, StateDir, StateError};
@@ -15,6 +16,7 @@ pub struct Memory {
 struct Inner {
     state: State,
     journal: Option<Load>,
+    evidence: Evidence,
 }
 
 impl Memory {
@@ -22,6 +24,7 @@ impl Memory {
         let inner = Inner {
             state: dir.state()?,
             journal: dir.journal()?,
+            evidence: dir.evidence()?,
         };
         Ok(Self {
             inner: Mutex::new(inner),
@@ -38,6 +41,27 @@ impl Memory {
 
     pub fn journal(&self) -> Option<Load> {
         self.lock().journal.clone()
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        self.lock().evidence.clone()
+    }
+
+    /// Changes the evidence; on disk first, and not at all if `change` fails.
+    pub fn witness<T>(
+        &self,
+        dir: &StateDir,
+        change: impl FnOnce(&mut Evidence) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut inner = self.lock();
+        let mut evidence = inner.evidence.clone();
+        let answer = change(&mut evidence)?;
+        if evidence != inner.evidence {
+            dir.write_evidence(&evidence)
+                .map_err(|error| Failure::from_error(&error))?;
+            inner.evidence = evidence;
+        }
+        Ok(answer)
     }
 
     /// Whether the kernel was asked to load a module and has not answered.

@@ -9,6 +9,7 @@ mod report;
 mod start;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,8 @@ pub struct Engine {
     /// Held by whoever enables, disables, refreshes or applies.
     operation: tokio::sync::Mutex<()>,
     stopping: AtomicBool,
+    /// Harm was noted, of which the server should hear soon.
+    harm: tokio::sync::Notify,
 }
 
 impl Engine {
@@ -71,6 +74,7 @@ impl Engine {
             transition_timeout,
             operation: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
+            harm: tokio::sync::Notify::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use suture_advisory::PatchVersion;
+use suture_protocol::{CheckInResponse, EventKind};
 use tracing::{info, warn};
 
 use super::Engine;
@@ -10,7 +11,7 @@ use super::check_in::Session;
 use crate::config;
 use crate::decide::{self, NextStep};
 use crate::failure::Failure;
-use crate::patches::Patches;
+use crate::patches::{PatchError, Patches, VerifiedPatch};
 
 /// How a round ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,26 +24,63 @@ pub struct Refreshed {
     pub next_check_in: Option<Duration>,
 }
 
-impl Engine {
-    /// With the operation lock held.
-    pub(super) async fn refresh_locked(&self) -> Result<Refreshed, Failure> {
-        let unchecked = |failure| Refreshed {
+/// Where a patch on offer is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// In the repository as it is now; files that are here are not fetched again.
+    Repository,
+    /// In the cache, proven by the metadata of the last update: a started machine is not left
+    /// open while a slow network brings new metadata.
+    CacheFirst,
+}
+
+impl Refreshed {
+    /// The server was not asked, or did not answer.
+    pub(super) fn unchecked(failure: Failure) -> Self {
+        Self {
             check: Err(failure),
             patch: Ok(()),
             next_check_in: None,
-        };
-        let session = match config::load(&self.paths).and_then(|it| self.session(it)) {
+        }
+    }
+}
+
+impl Engine {
+    /// With the operation lock held.
+    pub(super) async fn refresh_locked(&self) -> Result<Refreshed, Failure> {
+        let session = match self.open_session()? {
             Ok(session) => session,
+            Err(failure) => return Ok(Refreshed::unchecked(failure)),
+        };
+        match self.check_in(&session, None).await {
+            Ok(answer) => self.follow(&session, answer, Source::Repository).await,
+            Err(failure) => Ok(Refreshed::unchecked(failure)),
+        }
+    }
+
+    /// What a check-in needs, with the kernel looked at just before. The inner failure is noted
+    /// as that of a check-in.
+    pub(super) fn open_session(&self) -> Result<Result<Session, Failure>, Failure> {
+        match config::load(&self.paths).and_then(|it| self.session(it)) {
+            Ok(session) => {
+                self.watch()?;
+                self.look_at_taint();
+                Ok(Ok(session))
+            }
             Err(failure) => {
                 self.note_failed_check(&failure)?;
-                return Ok(unchecked(failure));
+                Ok(Err(failure))
             }
-        };
-        self.watch()?;
-        let answer = match self.check_in(&session).await {
-            Ok(answer) => answer,
-            Err(failure) => return Ok(unchecked(failure)),
-        };
+        }
+    }
+
+    /// Goes where the server says.
+    pub(super) async fn follow(
+        &self,
+        session: &Session,
+        answer: CheckInResponse,
+        source: Source,
+    ) -> Result<Refreshed, Failure> {
         let next_check_in = Some(Duration::from_secs(answer.next_check_in_secs));
         let quarantine = self.memory.state().quarantine_of(&self.facts.kernel);
         let step = decide::after_offer(&answer.offer, &self.running()?, &quarantine);
@@ -62,7 +100,9 @@ impl Engine {
                 self.refused(wanted, &failure)?;
                 refreshed.patch = Err(failure);
             }
-            NextStep::Apply(version) => self.bring(&session, version, &mut refreshed).await?,
+            NextStep::Apply(version) => {
+                self.bring(session, version, source, &mut refreshed).await?
+            }
         }
         Ok(refreshed)
     }
@@ -72,16 +112,14 @@ impl Engine {
         &self,
         session: &Session,
         version: PatchVersion,
+        source: Source,
         refreshed: &mut Refreshed,
     ) -> Result<(), Failure> {
         let patches = Patches::new(&session.settings.root, &self.dir);
-        let (kernel, now) = (&self.facts.kernel, self.clock.now());
-        let transport = session.transport();
-        match patches
-            .fetch(&session.server, transport, kernel, version, now)
-            .await
-        {
+        match self.prove(session, &patches, version, source).await {
             Ok(patch) => {
+                self.tell_once_a_boot(version, EventKind::Fetched { version });
+                self.tell_once_a_boot(version, EventKind::Verified { version });
                 refreshed.patch = self.apply(patch).await;
             }
             Err(error) if error.is_network() => {
@@ -91,14 +129,18 @@ impl Engine {
                 return Ok(());
             }
             Err(error) => {
+                let blamed = error.blames_version();
                 let failure = Failure::from(error);
+                if blamed {
+                    self.tell_apply_failed(version, &failure);
+                }
                 warn!(patch.version = %version, "patch {version} is refused: {}", failure.one_line());
                 self.refused(version, &failure)?;
                 refreshed.patch = Err(failure);
             }
         }
         if refreshed.patch.is_ok()
-            && let Err(error) = patches.prune(kernel, version)
+            && let Err(error) = patches.prune(&self.facts.kernel, version)
         {
             warn!(
                 "cannot drop old patches from the cache: {}",
@@ -108,13 +150,32 @@ impl Engine {
         if self.is_stopping() {
             return Ok(());
         }
-        match self.check_in(session).await {
+        match self.check_in(session, None).await {
             Ok(answer) => {
                 refreshed.next_check_in = Some(Duration::from_secs(answer.next_check_in_secs));
             }
             Err(failure) => refreshed.check = Err(failure),
         }
         Ok(())
+    }
+
+    async fn prove(
+        &self,
+        session: &Session,
+        patches: &Patches,
+        version: PatchVersion,
+        source: Source,
+    ) -> Result<VerifiedPatch, PatchError> {
+        let (kernel, now) = (&self.facts.kernel, self.clock.now());
+        if source == Source::CacheFirst
+            && let Ok(patch) = patches.offline(kernel, version).await
+        {
+            return Ok(patch);
+        }
+        let transport = session.transport();
+        patches
+            .fetch(&session.server, transport, kernel, version, now)
+            .await
     }
 
     fn note_failed_check(&self, failure: &Failure) -> Result<(), Failure> {

@@ -13,7 +13,8 @@ use crate::livepatch_sysfs::unpatched_tasks;
 use crate::patches::Patches;
 use crate::state::State;
 use crate::status::{
-    CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, QuarantineReport, StatusReport,
+    CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, QuarantineReport, RolloutReport,
+    StatusReport, WithdrawalReport,
 };
 use crate::text;
 
@@ -51,6 +52,7 @@ impl Engine {
         self.watch()?;
         let state = self.memory.state();
         let patch = self.patch_state()?;
+        let rollout = self.rollout(&state, &patch);
         let now = self.clock.now();
         let uptime = now.duration_since(self.facts.boot_time).as_secs();
         let in_transition = matches!(patch, PatchState::Applying { .. });
@@ -79,7 +81,29 @@ impl Engine {
                 Vec::new()
             },
             quarantine: self.quarantine(&state),
+            rollout,
         })
+    }
+
+    /// What the last answer says of the rollouts that concern this machine.
+    fn rollout(&self, state: &State, patch: &PatchState) -> RolloutReport {
+        let kernel = &self.facts.kernel;
+        let answer = state.answer_for(kernel);
+        let (in_force, newest) = (patch.in_force(), patch.newest());
+        let early_group = answer.and_then(|answer| answer.early_group);
+        let coming = answer.and_then(|answer| answer.coming);
+        let withdrawn = state.withdrawn_of(kernel).into_iter();
+        RolloutReport {
+            early_group: early_group.filter(|it| [in_force, newest].contains(&Some(*it))),
+            coming: coming.filter(|it| Some(*it) > newest),
+            withdrawn: withdrawn
+                .filter(|entry| Some(entry.version) == in_force)
+                .map(|entry| WithdrawalReport {
+                    version: entry.version,
+                    reason: entry.reason,
+                })
+                .next(),
+        }
     }
 
     fn coverage(&self, state: &State) -> Coverage {
@@ -87,7 +111,7 @@ impl Engine {
         match state.offer_for(kernel) {
             _ if !self.facts.livepatch => Coverage::NoLivepatch,
             None => Coverage::Unknown,
-            Some(Offer::Version { .. } | Offer::UpToDate) => Coverage::Covered,
+            Some(Offer::Version { .. } | Offer::UpToDate | Offer::NotYet) => Coverage::Covered,
             Some(Offer::NotCovered) if state.covered.as_ref() == Some(kernel) => Coverage::Ended,
             Some(Offer::NotCovered) => Coverage::NotCovered,
         }

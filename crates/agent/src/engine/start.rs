@@ -1,29 +1,53 @@
-//! What a started agent does first: judge the last load, then protect the kernel from the cache.
+//! What a started agent does first: judge the last load, ask the server, and protect the kernel
+//! from the cache where there is no answer.
 
+use std::time::Duration;
+
+use suture_protocol::EventKind;
 use tracing::{info, warn};
 
-use super::Engine;
+use super::refresh::Source;
+use super::{Engine, Refreshed};
 use crate::config;
 use crate::decide::{self, NextStep};
 use crate::failure::Failure;
-use crate::lifecycle::AfterStart;
+use crate::lifecycle::{AfterStart, Load};
 use crate::patches::Patches;
 use crate::state::Quarantined;
 
 impl Engine {
-    /// Judges the journal's record of an earlier run. To be called once, before anything loads.
+    /// Judges the journal's record of an earlier run. To be called once, before anything loads,
+    /// and by the only daemon.
     pub fn recover(&self) -> Result<(), Failure> {
+        if let Err(error) = self.dir.sweep() {
+            warn!(%error, "cannot remove unfinished files of an earlier run");
+        }
+        self.look_back()?;
         let Some(record) = self.memory.journal() else {
             return Ok(());
         };
         let running = self.running()?;
-        match record.after_start(&self.facts.boot_id, &running, self.clock.now()) {
+        match record
+            .clone()
+            .after_start(&self.facts.boot_id, &running, self.clock.now())
+        {
             AfterStart::Closed => Ok(()),
             AfterStart::Forget => self.memory.forget_record(&self.dir),
-            AfterStart::Watch(load) => self.memory.record(&self.dir, load),
+            AfterStart::Watch(load) => {
+                self.tell_what_was_missed(&record, &load);
+                self.memory.record(&self.dir, load)
+            }
             AfterStart::Quarantine { subject, reason } => {
                 let version = subject.version;
                 warn!(patch.version = %version, reason, "patch {version} is quarantined: {reason}");
+                let told = super::witness::shortened(&reason);
+                self.tell_of(
+                    &record,
+                    EventKind::Quarantined {
+                        version,
+                        reason: told,
+                    },
+                );
                 let at = self.clock.now();
                 let entry = Quarantined {
                     kernel: subject.kernel,
@@ -39,9 +63,43 @@ impl Engine {
         }
     }
 
+    /// The kernel went on while no agent watched.
+    fn tell_what_was_missed(&self, before: &Load, after: &Load) {
+        if matches!(before, Load::Begun { .. }) {
+            self.tell_applied(before);
+        }
+        if matches!(before, Load::Begun { .. } | Load::InTransition { .. })
+            && matches!(after, Load::Settling { .. })
+        {
+            self.tell_finished(before, self.clock.now());
+        }
+    }
+
+    /// Asks the server, for `patience` at most, and goes where it says; what it offers is taken
+    /// from the cache where it is there. Without an answer the cache alone decides.
+    pub async fn start(&self, patience: Duration) -> Result<Refreshed, Failure> {
+        let _operation = self.operation.lock().await;
+        let mut refreshed = match self.open_session()? {
+            Err(failure) => Refreshed::unchecked(failure),
+            Ok(session) => match self.check_in(&session, Some(patience)).await {
+                Ok(answer) => self.follow(&session, answer, Source::CacheFirst).await?,
+                Err(failure) => Refreshed::unchecked(failure),
+            },
+        };
+        if refreshed.check.is_err() && refreshed.patch.is_ok() {
+            refreshed.patch = self.apply_cached().await;
+        }
+        Ok(refreshed)
+    }
+
     /// Applies the newest patch of the cache without any network.
     pub async fn apply_from_cache(&self) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
+        self.apply_cached().await
+    }
+
+    /// With the operation lock held.
+    async fn apply_cached(&self) -> Result<(), Failure> {
         let state = self.memory.state();
         if state.enrolment.is_none() || !self.facts.livepatch {
             return Ok(());
@@ -50,8 +108,10 @@ impl Engine {
         let settings = config::load(&self.paths)?;
         let patches = Patches::new(&settings.root, &self.dir);
         let cached = patches.cached_versions(kernel)?;
+        let withdrawn = state.withdrawn_of(kernel);
+        let startable = decide::startable(&cached, state.offer_for(kernel), &withdrawn);
         let quarantine = state.quarantine_of(kernel);
-        match decide::at_start(&cached, &self.running()?, &quarantine) {
+        match decide::at_start(&startable, &self.running()?, &quarantine) {
             NextStep::Apply(version) => {
                 info!(patch.version = %version, "applying patch {version} from the cache");
                 let patch = match patches.offline(kernel, version).await {
@@ -62,6 +122,7 @@ impl Engine {
                         return Err(failure);
                     }
                 };
+                self.tell_once_a_boot(version, EventKind::Verified { version });
                 self.apply(patch).await
             }
             NextStep::ForeignPatches { names, .. } => {

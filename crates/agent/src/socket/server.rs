@@ -1,10 +1,11 @@
 //! The daemon's end.
 
+use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -20,7 +21,10 @@ use crate::files;
 /// Time for a caller to send its line, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that are served at a time.
-const MOST_CONNECTIONS: usize = 32;
+const MOST_CONNECTIONS: usize = 64;
+/// Connections of one user, other than root, that are served at a time: nobody keeps others, and
+/// least of all root, from the daemon.
+const MOST_OF_ONE_USER: usize = 8;
 
 /// A bound socket, which everyone may connect to.
 #[derive(Debug)]
@@ -55,18 +59,22 @@ impl Listener {
     /// caller goes away.
     pub async fn serve(&self, engine: Arc<Engine>) {
         let free = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let callers = Callers::default();
         loop {
             let Ok(permit) = free.clone().acquire_owned().await else {
                 return;
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    let Some(caller) = callers.admit(&stream) else {
+                        continue;
+                    };
                     let engine = engine.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = connection(stream, &engine).await {
+                        if let Err(error) = connection(stream, caller.uid, &engine).await {
                             debug!(%error, "a caller went away");
                         }
-                        drop(permit);
+                        drop((caller, permit));
                     });
                 }
                 Err(error) => {
@@ -78,8 +86,54 @@ impl Listener {
     }
 }
 
-async fn connection(stream: UnixStream, engine: &Engine) -> io::Result<()> {
-    let caller = stream.peer_cred()?.uid();
+/// How many connections each user has.
+#[derive(Debug, Clone, Default)]
+struct Callers {
+    counts: Arc<Mutex<HashMap<u32, usize>>>,
+}
+
+/// One connection of a user, until it is dropped.
+#[derive(Debug)]
+struct Caller {
+    uid: u32,
+    callers: Callers,
+}
+
+impl Callers {
+    /// None: the user has connections enough, or is gone.
+    fn admit(&self, stream: &UnixStream) -> Option<Caller> {
+        self.enter(stream.peer_cred().ok()?.uid())
+    }
+
+    fn enter(&self, uid: u32) -> Option<Caller> {
+        let mut counts = self.lock();
+        let count = counts.entry(uid).or_default();
+        if uid != 0 && *count >= MOST_OF_ONE_USER {
+            return None;
+        }
+        *count += 1;
+        let callers = self.clone();
+        Some(Caller { uid, callers })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let mut counts = self.callers.lock();
+        if let Some(count) = counts.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.uid);
+            }
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, caller: u32, engine: &Engine) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     let mut bounded = (&mut stream).take(REQUEST_LIMIT);
@@ -156,6 +210,24 @@ async fn refresh(engine: &Engine, retry_quarantined: bool) -> Result<Answer, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_user_keeps_others_out_and_root_always_gets_in() {
+        let callers = Callers::default();
+        let mut one: Vec<_> = (0..MOST_OF_ONE_USER).map(|_| callers.enter(1000)).collect();
+        assert!(one.iter().all(Option::is_some));
+        assert!(callers.enter(1000).is_none());
+        assert!(callers.enter(1001).is_some());
+        let root: Vec<_> = (0..2 * MOST_OF_ONE_USER)
+            .map(|_| callers.enter(0))
+            .collect();
+        assert!(root.iter().all(Option::is_some));
+        one.pop();
+        let back = callers.enter(1000);
+        assert!(back.is_some());
+        drop((one, root, back));
+        assert!(callers.lock().is_empty());
+    }
 
     #[test]
     fn everyone_may_look_and_only_root_may_act() {

@@ -1,6 +1,6 @@
 //! `livepatch status`: for a person. The signs repeat what the words say.
 
-use super::{CheckReport, Coverage, PatchState, StatusReport, view};
+use super::{CheckReport, Coverage, PatchState, RolloutReport, StatusReport, view};
 
 /// Longest paragraph on a hole, in characters.
 const DESCRIPTION: usize = 400;
@@ -17,6 +17,7 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
     if let Some(version) = report.patch.in_force() {
         lines.push(format!("patch version: {version}"));
     }
+    lines.extend(rollout(&report.rollout, verbose));
     if let Some(enrolment) = &report.enrolment {
         lines.push(format!("tier: {}", enrolment.plan));
     }
@@ -37,6 +38,33 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The rollouts that concern this machine; `verbose` adds what they are for.
+fn rollout(report: &RolloutReport, verbose: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(withdrawn) = &report.withdrawn {
+        lines.push(format!(
+            "withdrawn: {}: {}\n  it stays in force until a later version replaces it",
+            withdrawn.version, withdrawn.reason
+        ));
+    }
+    if let Some(version) = report.early_group {
+        lines.push(format!("early group: this machine is in that of {version}"));
+        if verbose {
+            lines.push(
+                "  the group is drawn anew for each patch and gets it before others; trouble \
+                 here stops it for them"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(version) = report.coming {
+        lines.push(format!(
+            "coming: {version} is being rolled out, this machine's turn comes"
+        ));
+    }
+    lines
 }
 
 fn last_check(report: &StatusReport) -> String {
@@ -79,6 +107,13 @@ fn patch_state(patch: &PatchState) -> String {
         PatchState::NotChecked => "⧗ not known yet".to_owned(),
         PatchState::NothingToApply => "✓ none needed for this kernel now".to_owned(),
         PatchState::NotCovered => "✗ none is made for this kernel".to_owned(),
+        PatchState::HeldBack => {
+            "⧗ held back: its rollout has not come to this machine yet".to_owned()
+        }
+        PatchState::Withdrawn { version, reason } => format!(
+            "⧗ {version} was withdrawn and is not applied again: {reason}\n  hint: wait for its \
+             replacement"
+        ),
         PatchState::Pending { wanted, .. } => format!("⧗ {wanted} is on offer, not applied yet"),
         PatchState::Applying {
             version,

@@ -50,6 +50,18 @@ struct Livepatch<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     version: String,
+    /// Why there is nothing to apply, where a patch is made for this kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back: Option<String>,
+    /// The version in force or on offer of whose early group this machine is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    early_group: Option<String>,
+    /// The version that comes to this machine in its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coming: Option<String>,
+    /// The version in force, if it was withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<Withdrawn<'a>>,
     fixes: Vec<Fix<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     quarantine: Vec<Quarantine<'a>>,
@@ -62,6 +74,13 @@ struct Fix<'a> {
     description: &'a str,
     bug: &'a str,
     patched: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Withdrawn<'a> {
+    version: String,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -119,6 +138,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         reason: &entry.reason,
         since: entry.at,
     });
+    let rollout = &report.rollout;
     Livepatch {
         check_state: view::check_state(&report.check),
         check_failure: match &report.check {
@@ -130,6 +150,13 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         version: view::version(&report.patch)
             .map(|version| version.to_string())
             .unwrap_or_default(),
+        held_back: view::held_back(&report.patch),
+        early_group: rollout.early_group.map(|version| version.to_string()),
+        coming: rollout.coming.map(|version| version.to_string()),
+        withdrawn: rollout.withdrawn.as_ref().map(|it| Withdrawn {
+            version: it.version.to_string(),
+            reason: &it.reason,
+        }),
         fixes: fixes.collect(),
         quarantine: quarantine.collect(),
     }

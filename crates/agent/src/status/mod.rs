@@ -13,6 +13,7 @@ pub use human::human;
 pub use json::json;
 pub use patch_state::{PatchState, patch_state};
 pub use report::{
-    CheckReport, Coverage, EnrolmentReport, FixReport, QuarantineReport, StatusReport,
+    CheckReport, Coverage, EnrolmentReport, FixReport, QuarantineReport, RolloutReport,
+    StatusReport, WithdrawalReport,
 };
 pub use yaml::yaml;

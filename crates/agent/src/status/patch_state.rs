@@ -7,7 +7,7 @@ use suture_rollout::Offer;
 
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
-use crate::state::{Quarantined, Refusal};
+use crate::state::{Quarantined, Refusal, Withdrawn};
 
 /// The patch state. What is in force comes from the kernel at this moment, never from memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,14 @@ pub enum PatchState {
     NothingToApply,
     /// No live patches are made for this kernel, and none is in force.
     NotCovered,
+    /// There is a patch, whose rollout has not come to this machine; none is in force.
+    HeldBack,
+    /// The version that this machine had was withdrawn while it was in force; it is not loaded
+    /// again, and there is no other.
+    Withdrawn {
+        version: PatchVersion,
+        reason: String,
+    },
     /// A patch is on offer and not loaded yet.
     Pending {
         wanted: PatchVersion,
@@ -52,7 +60,11 @@ impl PatchState {
     /// The version in force.
     pub fn in_force(&self) -> Option<PatchVersion> {
         match self {
-            Self::NotChecked | Self::NothingToApply | Self::NotCovered => None,
+            Self::NotChecked
+            | Self::NothingToApply
+            | Self::NotCovered
+            | Self::HeldBack
+            | Self::Withdrawn { .. } => None,
             Self::Applied { version } => Some(*version),
             Self::Pending { in_force, .. }
             | Self::Applying { in_force, .. }
@@ -64,7 +76,11 @@ impl PatchState {
     /// The version that the machine has or goes to.
     pub fn newest(&self) -> Option<PatchVersion> {
         match self {
-            Self::NotChecked | Self::NothingToApply | Self::NotCovered => None,
+            Self::NotChecked
+            | Self::NothingToApply
+            | Self::NotCovered
+            | Self::HeldBack
+            | Self::Withdrawn { .. } => None,
             Self::Applied { version } | Self::Applying { version, .. } => Some(*version),
             Self::Pending { wanted, .. }
             | Self::Failed { wanted, .. }
@@ -74,7 +90,7 @@ impl PatchState {
 }
 
 /// Derives the state from what the kernel runs, the last answer for this kernel, the journal's
-/// record, the last refusal and this kernel's quarantine.
+/// record, the last refusal, and this kernel's quarantine and withdrawals.
 pub fn patch_state(
     kernel: &KernelBuild,
     running: &Running,
@@ -82,6 +98,7 @@ pub fn patch_state(
     record: Option<&Load>,
     refusal: Option<&Refusal>,
     quarantine: &[Quarantined],
+    withdrawn: &[Withdrawn],
 ) -> PatchState {
     let in_force = running.in_force;
     if let Some(version) = running.in_transition {
@@ -99,6 +116,14 @@ pub fn patch_state(
     let Some(wanted) = wanted else {
         return at_rest(in_force, offer);
     };
+    // The offer is the machine's own word of what it had; the server offers no such version.
+    if let Some(entry) = withdrawn.iter().find(|entry| entry.version == wanted) {
+        let (version, reason) = (wanted, entry.reason.clone());
+        return match in_force {
+            None => PatchState::Withdrawn { version, reason },
+            Some(version) => PatchState::Applied { version },
+        };
+    }
     if let Some(entry) = quarantine.iter().find(|entry| entry.version == wanted) {
         return PatchState::Quarantined {
             wanted,
@@ -125,6 +150,7 @@ fn at_rest(in_force: Option<PatchVersion>, offer: Option<&Offer>) -> PatchState 
         (Some(version), _) => PatchState::Applied { version },
         (None, None) => PatchState::NotChecked,
         (None, Some(Offer::NotCovered)) => PatchState::NotCovered,
+        (None, Some(Offer::NotYet)) => PatchState::HeldBack,
         (None, Some(Offer::UpToDate | Offer::Version { .. })) => PatchState::NothingToApply,
     }
 }
@@ -142,11 +168,11 @@ mod tests {
     }
 
     fn state(running: &Running, offer: Option<&Offer>, refusal: Option<&Refusal>) -> PatchState {
-        patch_state(&FakeTree::kernel(), running, offer, None, refusal, &[])
+        patch_state(&FakeTree::kernel(), running, offer, None, refusal, &[], &[])
     }
 
     #[test]
-    fn clean_uncovered_and_unasked_are_three_answers() {
+    fn clean_uncovered_held_back_and_unasked_are_four_answers() {
         let nothing = Running::default();
         assert_eq!(state(&nothing, None, None), PatchState::NotChecked);
         assert_eq!(
@@ -157,6 +183,36 @@ mod tests {
             state(&nothing, Some(&Offer::NotCovered), None),
             PatchState::NotCovered
         );
+        assert_eq!(
+            state(&nothing, Some(&Offer::NotYet), None),
+            PatchState::HeldBack
+        );
+    }
+
+    #[test]
+    fn a_withdrawn_version_that_the_kernel_lost_is_not_on_offer() {
+        let withdrawn = [Withdrawn {
+            kernel: FakeTree::kernel(),
+            version: version("104.1"),
+            reason: "it broke".to_owned(),
+        }];
+        let state = |running: &Running| {
+            let (kernel, offer) = (FakeTree::kernel(), offer("104.1"));
+            patch_state(&kernel, running, Some(&offer), None, None, &[], &withdrawn)
+        };
+        let lost = PatchState::Withdrawn {
+            version: version("104.1"),
+            reason: "it broke".to_owned(),
+        };
+        assert_eq!(state(&Running::default()), lost);
+        for text in ["103.2", "104.1"] {
+            let version = version(text);
+            let running = Running {
+                in_force: Some(version),
+                ..Running::default()
+            };
+            assert_eq!(state(&running), PatchState::Applied { version });
+        }
     }
 
     #[test]
@@ -180,6 +236,7 @@ mod tests {
             Some(&offer("104.1")),
             Some(&settled),
             None,
+            &[],
             &[],
         );
         assert_eq!(state_with_record, pending);

@@ -34,6 +34,27 @@ pub struct StatusReport {
     pub unpatched_tasks: Vec<Task>,
     /// For the running kernel.
     pub quarantine: Vec<QuarantineReport>,
+    #[serde(default)]
+    pub rollout: RolloutReport,
+}
+
+/// How this machine stands in the rollouts that concern it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct RolloutReport {
+    /// The version in force or on offer that this machine was drawn to get before others.
+    pub early_group: Option<PatchVersion>,
+    /// A later version that others get already; this machine's turn comes.
+    pub coming: Option<PatchVersion>,
+    /// The version in force was withdrawn.
+    pub withdrawn: Option<WithdrawalReport>,
+}
+
+/// A version in force that is offered to nobody any more. It stays until a later one replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawalReport {
+    pub version: PatchVersion,
+    pub reason: String,
 }
 
 /// Where the machine is enrolled.

@@ -255,3 +255,86 @@ fn quarantined() {
     "checked" "apply-failed" "" "supported"
     "#);
 }
+
+#[test]
+fn held_back() {
+    let mut report = report(PatchState::HeldBack);
+    report.rollout.coming = Some(version("104.1"));
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ⧗ held back: its rollout has not come to this machine yet
+    "checked" "nothing-to-apply" "" "supported"
+    "#);
+    assert!(
+        json(&report)
+            .unwrap()
+            .contains("\"HeldBack\": \"its rollout has not come")
+    );
+    assert!(
+        yaml(&report)
+            .unwrap()
+            .contains("heldBack: its rollout has not come")
+    );
+}
+
+#[test]
+fn withdrawn_and_lost_over_a_restart() {
+    assert_snapshot!(lines(&report(PatchState::Withdrawn {
+        version: version("104.1"),
+        reason: "it broke nft".to_owned(),
+    })), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ⧗ 104.1 was withdrawn and is not applied again: it broke nft
+      hint: wait for its replacement
+    "checked" "nothing-to-apply" "" "supported"
+    "#);
+}
+
+#[test]
+fn a_machine_in_a_rollout_in_every_format() {
+    let mut report = applied();
+    report.fixes.clear();
+    report.rollout = RolloutReport {
+        early_group: Some(version("104.1")),
+        coming: Some(version("105.1")),
+        withdrawn: Some(WithdrawalReport {
+            version: version("104.1"),
+            reason: "it broke nft".to_owned(),
+        }),
+    };
+    let text = human(&report, false);
+    let shown: Vec<_> = text.lines().skip(4).take(6).collect();
+    assert_snapshot!(shown.join("\n"), @r"
+    patch state: ✓ all applied
+    patch version: 104.1
+    withdrawn: 104.1: it broke nft
+      it stays in force until a later version replaces it
+    early group: this machine is in that of 104.1
+    coming: 105.1 is being rolled out, this machine's turn comes
+    ");
+    let verbose = human(&report, true);
+    assert!(verbose.contains("drawn anew for each patch"), "{verbose}");
+    let json: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    assert_eq!(
+        json["Status"][0]["Livepatch"],
+        serde_json::json!({
+            "CheckState": "checked",
+            "State": "applied",
+            "Version": "104.1",
+            "EarlyGroup": "104.1",
+            "Coming": "105.1",
+            "Withdrawn": { "Version": "104.1", "Reason": "it broke nft" },
+            "Fixes": [],
+        })
+    );
+    let yaml = yaml(&report).unwrap();
+    let shown: Vec<_> = yaml.lines().skip(10).take(9).collect();
+    assert_eq!(
+        shown.join("\n"),
+        "  livepatch:\n    checkState: checked\n    patchState: applied\n    version: \"104.1\"\n    \
+         earlyGroup: \"104.1\"\n    coming: \"105.1\"\n    withdrawn:\n      version: \"104.1\"\n      \
+         reason: it broke nft"
+    );
+}

@@ -18,7 +18,9 @@ pub fn check_state(check: &CheckReport) -> &'static str {
 pub fn state(report: &StatusReport) -> &'static str {
     match &report.patch {
         PatchState::NotChecked => "unknown",
-        PatchState::NothingToApply => "nothing-to-apply",
+        PatchState::NothingToApply | PatchState::HeldBack | PatchState::Withdrawn { .. } => {
+            "nothing-to-apply"
+        }
         PatchState::NotCovered if report.coverage == Coverage::Ended => "kernel-upgrade-required",
         PatchState::NotCovered | PatchState::Pending { .. } => "unapplied",
         PatchState::Applying { .. } => "applying",
@@ -52,9 +54,29 @@ pub fn failure(patch: &PatchState) -> Option<&str> {
         PatchState::NotChecked
         | PatchState::NothingToApply
         | PatchState::NotCovered
+        | PatchState::HeldBack
+        | PatchState::Withdrawn { .. }
         | PatchState::Pending { .. }
         | PatchState::Applying { .. }
         | PatchState::Applied { .. } => None,
+    }
+}
+
+/// `HeldBack`: why a covered machine has nothing to apply, where "none needed" is not why.
+pub fn held_back(patch: &PatchState) -> Option<String> {
+    match patch {
+        PatchState::HeldBack => Some("its rollout has not come to this machine yet".to_owned()),
+        PatchState::Withdrawn { version, reason } => {
+            Some(format!("{version} was withdrawn: {reason}"))
+        }
+        PatchState::NotChecked
+        | PatchState::NothingToApply
+        | PatchState::NotCovered
+        | PatchState::Pending { .. }
+        | PatchState::Applying { .. }
+        | PatchState::Applied { .. }
+        | PatchState::Failed { .. }
+        | PatchState::Quarantined { .. } => None,
     }
 }
 

@@ -37,8 +37,23 @@ struct Livepatch<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    early_group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coming: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<Withdrawn<'a>>,
     /// One line per hole: `* CVE-…`.
     fixes: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Withdrawn<'a> {
+    version: String,
+    reason: &'a str,
 }
 
 /// The document of an enabled machine.
@@ -70,6 +85,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         let unpatched = if fix.patched { "" } else { " (unpatched)" };
         format!("* {}{unpatched}\n", fix.cve)
     };
+    let rollout = &report.rollout;
     Livepatch {
         check_state: view::check_state(&report.check),
         patch_state: view::state(report),
@@ -77,6 +93,13 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         version: view::version(&report.patch)
             .map(|version| version.to_string())
             .unwrap_or_default(),
+        held_back: view::held_back(&report.patch),
+        early_group: rollout.early_group.map(|version| version.to_string()),
+        coming: rollout.coming.map(|version| version.to_string()),
+        withdrawn: rollout.withdrawn.as_ref().map(|it| Withdrawn {
+            version: it.version.to_string(),
+            reason: &it.reason,
+        }),
         fixes: report.fixes.iter().map(line).collect(),
     }
 }

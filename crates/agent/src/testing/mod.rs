@@ -22,7 +22,9 @@ use tempfile::TempDir;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::paths::Paths;
-use crate::status::{CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, StatusReport};
+use crate::status::{
+    CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, RolloutReport, StatusReport,
+};
 
 /// The version that `text` names.
 pub fn version(text: &str) -> PatchVersion {
@@ -196,6 +198,7 @@ pub fn report(patch: PatchState) -> StatusReport {
         patch,
         unpatched_tasks: Vec::new(),
         quarantine: Vec::new(),
+        rollout: RolloutReport::default(),
     }
 }
 
@@ -227,6 +230,9 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The end of the boot ids that [`Self::reboot`] makes.
+    const LATER_BOOT_ID: &str = "1111111-2222-3333-4444-555555555555\n";
+
     /// A machine that is configured for `service` and not enabled yet.
     pub fn new(service: &Service) -> Self {
         let tree = Arc::new(FakeTree::new());
@@ -234,7 +240,9 @@ impl Machine {
         let config = format!("remote-server = \"{}\"\n", service.url());
         tree.write("etc/livepatch/config.d/50-site.toml", config.as_bytes());
         let clock = Arc::new(TestClock::default());
-        Self::boot(tree, clock)
+        let machine = Self::boot(tree, clock);
+        machine.engine.recover().unwrap();
+        machine
     }
 
     /// A machine that has taken `text` from `service` and settled.
@@ -274,8 +282,13 @@ impl Machine {
     pub fn reboot(self) -> Self {
         fs::remove_dir_all(self.tree.path("sys/kernel/livepatch")).unwrap();
         fs::create_dir(self.tree.path("sys/kernel/livepatch")).unwrap();
-        let boot_id = b"11111111-2222-3333-4444-555555555555\n";
-        self.tree.write("proc/sys/kernel/random/boot_id", boot_id);
+        let path = "proc/sys/kernel/random/boot_id";
+        let before = fs::read_to_string(self.tree.path(path)).unwrap();
+        // The first digit counts the boots.
+        let count = before.strip_suffix(Self::LATER_BOOT_ID);
+        let count = count.map_or(1, |count| count.parse::<u8>().unwrap() + 1);
+        let boot_id = format!("{count}{}", Self::LATER_BOOT_ID);
+        self.tree.write(path, boot_id.as_bytes());
         Self::boot(self.tree, self.clock)
     }
 }

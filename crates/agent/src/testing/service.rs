@@ -13,10 +13,11 @@ use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use object::write::{Object, StandardSegment};
 use object::{BinaryFormat, Endianness, SectionKind};
+use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EnrolResponse, Manifest, Problem, ProblemKind, TargetKind,
-    TargetName,
+    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, Manifest, Problem, ProblemKind,
+    TargetKind, TargetName, Withdrawal,
 };
 use suture_repository::{Content, InitOptions, NewTarget, Publisher, init};
 use suture_rollout::Offer;
@@ -37,6 +38,11 @@ pub struct Desk {
     /// Answers an enrolment so.
     pub enrol_problem: Option<Problem>,
     pub enrolled: bool,
+    pub early_group: Option<PatchVersion>,
+    pub coming: Option<PatchVersion>,
+    pub withdrawn: Option<Withdrawal>,
+    /// Keeps what a check-in says, and lets its answer get lost.
+    pub loses_answers: bool,
     pub check_ins: Vec<CheckInRequest>,
     /// Whether each fetched module came with the machine's secret.
     pub modules: Vec<bool>,
@@ -97,6 +103,10 @@ impl Service {
             broken: None,
             enrol_problem: None,
             enrolled: false,
+            early_group: None,
+            coming: None,
+            withdrawn: None,
+            loses_answers: false,
             check_ins: Vec::new(),
             modules: Vec::new(),
         }));
@@ -122,6 +132,18 @@ impl Service {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The events that it was told, each time that it was told them.
+    pub fn events(&self) -> Vec<suture_protocol::MachineEvent> {
+        let desk = self.desk();
+        let events = desk.check_ins.iter().flat_map(|request| &request.events);
+        events.cloned().collect()
+    }
+
+    /// What happened by these events.
+    pub fn happened(&self) -> Vec<EventKind> {
+        self.events().into_iter().map(|event| event.kind).collect()
     }
 
     /// Publishes a sound patch for the tree's kernel and offers it.
@@ -288,9 +310,15 @@ async fn check_in(
         desk.offer.clone()
     };
     desk.check_ins.push(request);
+    if desk.loses_answers {
+        return broken(StatusCode::GATEWAY_TIMEOUT);
+    }
     Json(CheckInResponse {
         offer,
         next_check_in_secs: 3600,
+        early_group: desk.early_group,
+        coming: desk.coming,
+        withdrawn: desk.withdrawn.clone(),
     })
     .into_response()
 }

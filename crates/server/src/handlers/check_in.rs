@@ -2,13 +2,28 @@
 
 use axum::Json;
 use axum::extract::State;
-use suture_protocol::{CheckInRequest, CheckInResponse, Problem};
-use suture_store::{CheckIn, MachineSecret, ReportedState};
+use serde::Deserialize;
+use serde_json::Value;
+use suture_advisory::PatchVersion;
+use suture_protocol::{
+    CheckInRequest, CheckInResponse, EventKind, MachineEvent, Problem, Withdrawal,
+};
+use suture_store::{Answer, CheckIn, MachineSecret, ReportedState, tells_harm};
 use tracing::{info, warn};
 
 use crate::bearer::Bearer;
 use crate::problem::ApiResult;
 use crate::state::AppState;
+
+/// [`CheckInRequest`] with its events unread: one that can't be read must not keep a machine
+/// from its patch.
+#[derive(Deserialize)]
+pub struct Body {
+    #[serde(default)]
+    events: Value,
+    #[serde(flatten)]
+    report: CheckInRequest,
+}
 
 /// Takes a machine's report and answers with the version that it is to go to.
 #[utoipa::path(
@@ -28,32 +43,147 @@ use crate::state::AppState;
 pub async fn check_in(
     State(app): State<AppState>,
     Bearer(secret): Bearer<MachineSecret>,
-    Json(request): Json<CheckInRequest>,
+    Json(Body { events, report }): Json<Body>,
 ) -> ApiResult<Json<CheckInResponse>> {
-    let report = CheckIn::try_from(request)?;
-    let machine = app
+    let report = CheckIn::try_from(report)?;
+    let (events, dropped) = readable(events);
+    let patches = app.executor.published(&report.kernel).await;
+    let answer = app
         .store
-        .record_check_in(&secret, &report, app.clock.now())
+        .check_in(
+            &secret,
+            &report,
+            &events,
+            &patches.published,
+            app.clock.now(),
+        )
         .await?;
-    let patches = app.patches.current().await;
-    let offer = suture_rollout::choose(&report.kernel, report.applied, &patches.published);
+    log(&report, &answer, events.len(), dropped);
+    if let Some(rollout) = answer.choice.exposes {
+        // Nobody need be listening.
+        let _ = app.changes.send(rollout);
+    }
+    if events.iter().any(|event| tells_harm(&event.kind)) {
+        app.executor.wake();
+    }
+    Ok(Json(response(
+        answer,
+        report.applied,
+        app.check_in_interval_secs,
+    )))
+}
+
+/// The events that this service knows, and how many others there were: kinds of a newer agent,
+/// and what exceeds a check-in's number. The agent is not to send those again, so they are not
+/// refused.
+fn readable(events: Value) -> (Vec<MachineEvent>, usize) {
+    let Value::Array(events) = events else {
+        return (Vec::new(), usize::from(!events.is_null()));
+    };
+    let sent = events.len();
+    let read = |event| serde_json::from_value(event).ok();
+    let mut known: Vec<MachineEvent> = events.into_iter().filter_map(read).collect();
+    known.truncate(EventKind::MAX_EVENTS);
+    let dropped = sent - known.len();
+    (known, dropped)
+}
+
+fn response(
+    answer: Answer,
+    applied: Option<PatchVersion>,
+    next_check_in_secs: u64,
+) -> CheckInResponse {
+    let choice = answer.choice;
+    let withdrawal = |reason| applied.map(|version| Withdrawal { version, reason });
+    CheckInResponse {
+        offer: choice.offer,
+        next_check_in_secs,
+        early_group: answer.goal.filter(|_| choice.early),
+        coming: choice.coming,
+        withdrawn: choice.withdrawn.and_then(withdrawal),
+    }
+}
+
+fn log(report: &CheckIn, answer: &Answer, events: usize, dropped: usize) {
+    let id = &answer.machine.id;
     info!(
-        machine.id = %machine.id,
+        machine.id = %id,
         kernel.release = %report.kernel.release,
         state = report.state.as_str(),
         applied = report.applied.map(|version| version.to_string()),
-        offer = ?offer,
-        "machine {} checked in", machine.id
+        offer = ?answer.choice.offer,
+        early = answer.choice.early,
+        events,
+        "machine {id} checked in"
     );
+    if dropped > 0 {
+        warn!(machine.id = %id, dropped, "dropped {dropped} unreadable events of machine {id}");
+    }
     if let ReportedState::ApplyFailed { failure } = &report.state {
         let failure = failure
             .as_ref()
             .map_or("no reason given", |text| text.as_str());
-        warn!(machine.id = %machine.id, failure, "machine {} failed to apply", machine.id);
+        warn!(machine.id = %id, failure, "machine {id} failed to apply");
     }
-    let next_check_in_secs = app.check_in_interval_secs;
-    Ok(Json(CheckInResponse {
-        offer,
-        next_check_in_secs,
-    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(number: u8, kind: &str) -> Value {
+        json!({
+            "id": uuid::Uuid::from_bytes([number; 16]),
+            "at": "2026-11-23T12:00:00Z",
+            "boot_id": "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1",
+            "kind": kind,
+            "version": "104.1",
+        })
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_and_the_rest_is_taken() {
+        let (events, dropped) = readable(json!([
+            event(1, "fetched"),
+            event(2, "teleported"),
+            "nonsense",
+            event(3, "applied"),
+        ]));
+        let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!((kinds, dropped), (vec!["fetched", "applied"], 2));
+        assert_eq!(readable(json!("nonsense")), (Vec::new(), 1));
+        assert_eq!(readable(Value::Null), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn no_more_events_are_taken_than_a_check_in_may_have() {
+        let (events, dropped) = readable((0..100).map(|number| event(number, "fetched")).collect());
+        assert_eq!((events.len(), dropped), (EventKind::MAX_EVENTS, 68));
+    }
+
+    #[test]
+    fn a_body_is_a_check_in_with_or_without_events() {
+        let plain = json!({
+            "kernel": { "release": "6.1.0-53-amd64", "architecture": "amd64",
+                        "build_id": "ab".repeat(20) },
+            "boot_id": "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1",
+            "boot_time": "2026-11-23T11:00:00Z",
+            "agent_version": "0.1.0",
+            "state": "unapplied",
+            "applied": null,
+            "failure": null,
+        });
+        let body: Body = serde_json::from_value(plain.clone()).unwrap();
+        assert!(body.events.is_null() && body.report.events.is_empty());
+        let mut with_events = plain.clone();
+        with_events["events"] = json!([event(1, "fetched")]);
+        let body: Body = serde_json::from_value(with_events).unwrap();
+        assert_eq!(readable(body.events).0.len(), 1);
+        let mut without_state = plain;
+        without_state.as_object_mut().unwrap().remove("state");
+        let error = serde_json::from_value::<Body>(without_state).err().unwrap();
+        assert!(error.to_string().contains("state"), "{error}");
+    }
 }

@@ -7,21 +7,39 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
 use suture_advisory::Severity;
-use suture_store::SUBSCRIPTION_DOLLARS_A_MONTH;
+use suture_rollout::RolloutId;
+use suture_store::{Rollout, SUBSCRIPTION_DOLLARS_A_MONTH};
 
+use crate::html::{Nav, render};
 use crate::page::{MAX_PATCHES, PatchCard};
-use crate::problem::{ApiError, ApiResult};
+use crate::problem::ApiResult;
 use crate::state::AppState;
+use crate::view::RolloutState;
 
 #[derive(Template)]
 #[template(path = "index.html")]
 struct IndexPage {
-    patches: Arc<[PatchCard]>,
+    nav: Nav,
+    patches: Vec<ListedPatch>,
     /// Live patches beyond those on the page.
     older: usize,
     /// US dollars a month.
     price: u32,
     version: &'static str,
+}
+
+/// A live patch and how far it has come.
+struct ListedPatch {
+    list: Arc<[PatchCard]>,
+    index: usize,
+    /// None: nothing brings it to machines yet.
+    rollout: Option<(RolloutId, RolloutState)>,
+}
+
+impl ListedPatch {
+    fn card(&self) -> &PatchCard {
+        &self.list[self.index]
+    }
 }
 
 /// The front page.
@@ -33,20 +51,33 @@ struct IndexPage {
 )]
 pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> {
     let snapshot = app.patches.current().await;
-    let patches = snapshot.list.cards(&snapshot.catalogue).await;
+    let cards = snapshot.list.cards(&snapshot.catalogue).await;
+    let rollouts = app.store.rollouts().await?;
     let older = snapshot.published.len().saturating_sub(MAX_PATCHES);
+    let listed = |index: usize| ListedPatch {
+        rollout: rollout_of(&cards[index], &rollouts),
+        list: Arc::clone(&cards),
+        index,
+    };
     let page = IndexPage {
-        patches,
+        // Everyone gets the same page, so that caches may keep it.
+        nav: Nav::new(None),
+        patches: (0..cards.len()).map(listed).collect(),
         older,
         price: SUBSCRIPTION_DOLLARS_A_MONTH,
         version: env!("CARGO_PKG_VERSION"),
     };
-    let failed = |source| ApiError::Internal {
-        doing: "render a page",
-        source: Box::new(source),
-    };
-    let html = page.render().map_err(failed)?;
+    let html = render(&page)?;
     Ok(([(CACHE_CONTROL, "public, max-age=60")], Html(html)))
+}
+
+/// The rollout that covers a patch; one that was withdrawn only if no other does.
+fn rollout_of(card: &PatchCard, rollouts: &[Rollout]) -> Option<(RolloutId, RolloutState)> {
+    let covering = rollouts
+        .iter()
+        .filter(|rollout| rollout.scope.covers(card.version, &card.kernel))
+        .map(|rollout| (rollout.id, RolloutState::of(rollout)));
+    covering.min_by_key(|(_, state)| *state == RolloutState::Withdrawn)
 }
 
 /// The style sheet of the pages.
@@ -62,6 +93,21 @@ pub async fn style() -> impl IntoResponse {
         (CACHE_CONTROL, "public, max-age=3600"),
     ];
     (headers, include_str!("../../templates/style.css"))
+}
+
+/// The pages' script: shows news as they come.
+#[utoipa::path(
+    get,
+    path = "/follow.js",
+    tag = "pages",
+    responses((status = OK, description = "the script", content_type = "text/javascript")),
+)]
+pub async fn script() -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    (headers, include_str!("../../templates/follow.js"))
 }
 
 /// The style sheet's class of a severity.

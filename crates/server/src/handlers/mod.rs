@@ -1,8 +1,14 @@
 //! One file for each resource.
 
+pub mod account_page;
 pub mod check_in;
 pub mod health;
 pub mod index;
 pub mod machines;
 pub mod openapi;
 pub mod repository;
+pub mod rollouts;
+pub mod rollouts_change;
+pub mod rollouts_page;
+pub mod rollouts_stream;
+pub mod sign_in;

@@ -4,5 +4,7 @@
 mod log;
 mod machines;
 mod repository;
+mod rollouts;
 mod service;
+mod staged;
 mod world;

@@ -3,35 +3,47 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::{
     BuildRecord, CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, FileHash, Fix,
     MachineState, Manifest, ModuleFile, Problem, TargetKind, TargetName,
 };
 use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publisher};
-use suture_server::{ServerConfig, ServerError, Tls};
-use suture_store::{Account, Actor, Clock, IssuedToken, NewAccount, Plan, Store};
+use suture_rollout::Scope;
+use suture_server::{Executor, ServerConfig, ServerError, Tls};
+use suture_store::{
+    Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, OperatorStore as _,
+    Plan, Rollout, RolloutStore as _, Store,
+};
 use suture_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-struct FixedClock(Timestamp);
+/// A clock that stands still until it is moved.
+pub struct TestClock(Mutex<Timestamp>);
 
-impl Clock for FixedClock {
+impl TestClock {
+    pub fn advance(&self, time: SignedDuration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.0
+        *self.0.lock().unwrap()
     }
 }
 
 /// A service, its folder and a client that trusts its certificate.
 pub struct World {
     pub store: Arc<SqliteStore>,
+    pub clock: Arc<TestClock>,
     pub address: SocketAddr,
     folder: TempDir,
     scheme: &'static str,
@@ -107,15 +119,22 @@ impl World {
 
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let clock = Arc::new(FixedClock(now()));
+        let clock = Arc::new(TestClock(Mutex::new(now())));
         let shutdown = async { drop(stopped.await) };
-        let serve = suture_server::serve(config, Arc::clone(&store) as _, clock, ready, shutdown);
+        let serve = suture_server::serve(
+            config,
+            Arc::clone(&store) as _,
+            Arc::clone(&clock) as _,
+            ready,
+            shutdown,
+        );
         let serving = tokio::spawn(serve);
         let address = listening.await.unwrap();
         let scheme = if with_tls { "https" } else { "http" };
         let client = client(pair.cert.der());
         Self {
             store,
+            clock,
             address,
             folder,
             scheme,
@@ -140,6 +159,15 @@ impl World {
             .await
             .unwrap();
         (account, token)
+    }
+
+    /// Looks at the rollouts now, as a second server on the same database would.
+    pub async fn look(&self) {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = ServerConfig::new(listen, Tls::Plain, self.repository());
+        let store = Arc::clone(&self.store);
+        let executor = Executor::open(&config, store as _, Arc::clone(&self.clock) as _).await;
+        executor.unwrap().look_now().await;
     }
 
     pub fn repository(&self) -> PathBuf {
@@ -208,6 +236,40 @@ impl World {
                 .header("authorization", format!("Bearer {bearer}"))
                 .send(body),
         )
+    }
+
+    /// Sends a form as a browser does, and stays where a redirect is answered.
+    pub fn post_form(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.post(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let config = request
+            .config()
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        answer(config.build().send_form(form.iter().copied()))
+    }
+
+    /// A rollout by the standard plan that starts now.
+    pub async fn rollout(&self, version: &str) -> Rollout {
+        let scope = Scope {
+            version: version.parse().unwrap(),
+            kernel: None,
+        };
+        let new = NewRollout {
+            scope,
+            plan: suture_rollout::Plan::standard(),
+            starts: now(),
+        };
+        let made = self.store.create_rollout(&new, &operator(), now()).await;
+        made.unwrap()
+    }
+
+    pub async fn operator_key(&self) -> OperatorKey {
+        let (name, by) = ("ada".parse().unwrap(), operator());
+        let made = self.store.create_operator_key(&name, &by, now()).await;
+        made.unwrap().1
     }
 
     /// Enrols machine number `number`.
@@ -328,6 +390,7 @@ pub fn check_in_request() -> CheckInRequest {
         state: MachineState::Unapplied,
         applied: None,
         failure: None,
+        events: Vec::new(),
     }
 }
 

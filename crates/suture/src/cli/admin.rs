@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use suture_protocol::MachineId;
+use suture_rollout::EarlyPreference;
 use suture_store::{
-    Account, Actor, AuditEntry, EmailAddress, NewAccount, OperatorName, Plan, Store, TokenLabel,
+    Account, Actor, AuditEntry, EmailAddress, GroupName, NewAccount, OperatorKeyEntry,
+    OperatorKeyId, OperatorName, OperatorStore as _, Plan, RolloutStore as _, Store, TokenLabel,
 };
 use suture_store_sqlite::SqliteStore;
 
@@ -30,6 +33,17 @@ enum Command {
     Token(TokenCommand),
     /// List an account's machines.
     Machines { email: String },
+    /// Put a machine into a group that rollout plans name, or out of any.
+    Group {
+        email: String,
+        /// Its id, as `suture admin machines` lists it.
+        machine: MachineId,
+        /// Name of the group; none: the machine is in no group.
+        group: Option<String>,
+    },
+    /// Keys by which operators change rollouts in a browser or over the API.
+    #[command(subcommand)]
+    OperatorKey(OperatorKeyCommand),
     /// Show the latest changes, newest first: when, who, what, to what, of which account.
     Audit {
         /// How many.
@@ -48,8 +62,27 @@ enum AccountCommand {
     },
     /// Change an account's plan.
     SetPlan { email: String, plan: String },
+    /// Whether an account's machines go first: drawn by lot as its plan says, always, or never.
+    Early {
+        email: String,
+        /// `drawn`, `always` or `never`.
+        preference: String,
+    },
     /// List all accounts.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum OperatorKeyCommand {
+    /// Make a key and print it; it can't be shown again.
+    Create {
+        /// Who it is for; the audit log names it.
+        name: String,
+    },
+    /// List all keys.
+    List,
+    /// Revoke a key by its id; whoever is signed in with it is signed out.
+    Revoke { id: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +119,41 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 .set_plan(account.id, parse_plan(&plan)?, &by, now)
                 .await?;
             println!("{}\t{}", account.email, account.plan.as_str());
+        }
+        Command::Account(AccountCommand::Early { email, preference }) => {
+            let account = find(&store, &email).await?;
+            let wanted = parse_preference(&preference)?;
+            store
+                .set_early_preference(account.id, wanted, &by, now)
+                .await?;
+            println!("{}\t{preference}", account.email);
+        }
+        Command::Group {
+            email,
+            machine,
+            group,
+        } => {
+            let account = find(&store, &email).await?;
+            let group: Option<GroupName> = group.map(|name| name.parse()).transpose()?;
+            let machine = store
+                .set_machine_group(account.id, &machine, group.as_ref(), &by, now)
+                .await?;
+            let group = group.map_or("no group".to_owned(), |name| name.to_string());
+            println!("{}\t{}\t{group}", machine.id, machine.hostname);
+        }
+        Command::OperatorKey(OperatorKeyCommand::Create { name }) => {
+            let (_, key) = store.create_operator_key(&name.parse()?, &by, now).await?;
+            println!("{}", key.expose());
+        }
+        Command::OperatorKey(OperatorKeyCommand::List) => {
+            for key in store.operator_keys().await? {
+                print(&format!("{}\n", operator_key_line(&key)))?;
+            }
+        }
+        Command::OperatorKey(OperatorKeyCommand::Revoke { id }) => {
+            let id: OperatorKeyId = id.parse().context("this is no id of a key")?;
+            let key = store.revoke_operator_key(id, &by, now).await?;
+            println!("{}", operator_key_line(&key));
         }
         Command::Account(AccountCommand::List) => {
             for account in store.accounts().await? {
@@ -138,7 +206,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// When, who, what, to what, of which account; separated by tabs.
+/// When, who, what, to what, of which account, why; separated by tabs.
 fn audit_line(entry: &AuditEntry) -> String {
     let AuditEntry {
         at,
@@ -146,8 +214,13 @@ fn audit_line(entry: &AuditEntry) -> String {
         action,
         account,
         subject,
+        reason,
     } = entry;
-    format!("{at}\t{actor}\t{action}\t{subject}\taccount:{account}\n")
+    let account = account.map_or("-".to_owned(), |account| format!("account:{account}"));
+    let reason = reason
+        .as_ref()
+        .map_or(String::new(), |why| format!("\t{why}"));
+    format!("{at}\t{actor}\t{action}\t{subject}\t{account}{reason}\n")
 }
 
 async fn find(store: &SqliteStore, email: &str) -> anyhow::Result<Account> {
@@ -162,8 +235,24 @@ fn parse_plan(text: &str) -> anyhow::Result<Plan> {
         .with_context(|| format!("`{text}` is no plan; expected `free` or `subscription`"))
 }
 
+fn parse_preference(text: &str) -> anyhow::Result<EarlyPreference> {
+    match text {
+        "drawn" => Ok(EarlyPreference::Drawn),
+        "always" => Ok(EarlyPreference::Always),
+        "never" => Ok(EarlyPreference::Never),
+        other => anyhow::bail!("`{other}` is none of `drawn`, `always` and `never`"),
+    }
+}
+
+fn operator_key_line(key: &OperatorKeyEntry) -> String {
+    let state = key
+        .revoked
+        .map_or("valid".to_owned(), |at| format!("revoked {at}"));
+    format!("{}\t{}\t{}\t{state}", key.id, key.name, key.created)
+}
+
 /// Who is at the keyboard, for the audit log.
-fn operator() -> anyhow::Result<Actor> {
+pub(super) fn operator() -> anyhow::Result<Actor> {
     let name = ["SUDO_USER", "USER"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok());
@@ -184,14 +273,15 @@ mod tests {
             at: "2026-11-20T08:00:00Z".parse().unwrap(),
             actor: Actor::Operator("root".parse().unwrap()),
             action: Action::ChangePlan,
-            account,
+            account: Some(account),
             subject: Subject::Account(account),
+            reason: Some("paid by transfer".to_owned()),
         };
         assert_eq!(
             audit_line(&entry),
             "2026-11-20T08:00:00Z\toperator:root\tchange-plan\t\
              account:6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11\t\
-             account:6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11\n"
+             account:6f1c2f6e-3a52-4b3e-9a58-0d1f5f2b7c11\tpaid by transfer\n"
         );
     }
 }

@@ -12,6 +12,7 @@ mod prove;
 mod publish;
 mod rebuild;
 mod repository;
+mod rollout;
 mod serve;
 
 use std::io::Read as _;
@@ -55,7 +56,9 @@ enum Command {
     Publish(publish::Args),
     /// Run the service for machines and people.
     Serve(serve::Args),
-    /// Manage accounts, tokens and machines.
+    /// Show, start, halt and withdraw rollouts.
+    Rollout(rollout::Args),
+    /// Manage accounts, tokens, machines and operators' keys.
     Admin(admin::Args),
     /// Show the main job on this machine: a real hole in a running kernel is closed.
     Demo(crate::scenario::demo::Args),
@@ -76,6 +79,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Repository(command) => block_on(repository::run(command)),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Serve(args) => block_on(serve::run(args)),
+        Command::Rollout(args) => block_on(rollout::run(args)),
         Command::Admin(args) => block_on(admin::run(args)),
         Command::Demo(args) => crate::scenario::demo::run(&args),
     }?;

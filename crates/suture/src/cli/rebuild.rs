@@ -1,10 +1,11 @@
 //! `suture rebuild`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use suture_advisory::Record;
-use suture_factory::{BuildRequest, SourceArchive};
+use suture_advisory::{PatchVersion, Record};
+use suture_factory::{BuildRequest, Recipe, SourceArchive, check_way_back};
+use suture_protocol::Manifest;
 
 use crate::progress::Steps;
 
@@ -12,9 +13,18 @@ use crate::progress::Steps;
 pub struct Args {
     /// The published source archive.
     archive: PathBuf,
-    /// Folder to make for the results; the module in it is not signed.
+    /// Folder to make for the results; without a key the module in it is not signed.
     #[arg(long, short)]
     output: PathBuf,
+    /// Build it under a later version, which supersedes the one that --instead-of names: the way
+    /// back from a withdrawn version.
+    #[arg(long = "as", requires = "instead_of", value_name = "N.M")]
+    new_version: Option<PatchVersion>,
+    /// Build folder of the withdrawn version.
+    #[arg(long, requires = "new_version", value_name = "FOLDER")]
+    instead_of: Option<PathBuf>,
+    #[command(flatten)]
+    key: super::build::KeyArgs,
     #[command(flatten)]
     cache: super::CacheArgs,
 }
@@ -38,7 +48,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|text| Ok((Record::parse(text.as_bytes())?, text)))
         .collect::<anyhow::Result<_>>()
         .context("the archive holds an unusable CVE record")?;
-    let recipe = archive.recipe;
+    let mut recipe = archive.recipe;
+    if let (Some(version), Some(withdrawn)) = (args.new_version, &args.instead_of) {
+        check(version, &recipe, withdrawn)?;
+        recipe.version = version;
+        recipe.created = crate::clock::now();
+    }
     let request = BuildRequest {
         release: recipe.release,
         version: recipe.version,
@@ -48,7 +63,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         units: recipe.units,
         output: args.output.clone(),
         cache: args.cache.folder(),
-        key: None,
+        key: args.key.read()?,
         created: recipe.created,
     };
     let output = suture_factory::build(&request, &Steps::new())?;
@@ -58,4 +73,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output.manifest.module.unsigned_sha256
     );
     Ok(())
+}
+
+/// Refuses a way back that would be unsafe.
+fn check(version: PatchVersion, recipe: &Recipe, withdrawn: &Path) -> anyhow::Result<()> {
+    let path = withdrawn.join("manifest.json");
+    let manifest: Manifest = serde_json::from_slice(&super::read_input(&path)?)
+        .with_context(|| format!("`{}` is no manifest", path.display()))?;
+    let module = super::read_input(&withdrawn.join("livepatch.ko"))?;
+    let earlier = (recipe.version, &recipe.release);
+    check_way_back(version, earlier, &manifest, &module)
+        .context("there is no way back with these fixes")
 }

@@ -33,6 +33,13 @@ pub struct Args {
     /// Seconds between two check-ins of a machine.
     #[arg(long, default_value_t = ServerConfig::DEFAULT_CHECK_IN_INTERVAL_SECS)]
     check_in_interval_secs: u64,
+    /// Plan by which each published version goes out by itself: `standard`, `urgent`,
+    /// `immediate`, a TOML file, or `none` to start rollouts by hand.
+    #[arg(long, default_value = "standard", value_name = "PLAN")]
+    rollout_plan: String,
+    /// Seconds between two looks at a rollout's evidence.
+    #[arg(long, default_value_t = ServerConfig::DEFAULT_LOOK_INTERVAL_SECS)]
+    look_interval_secs: u64,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -44,6 +51,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let scheme = if tls == Tls::Plain { "http" } else { "https" };
     let mut config = ServerConfig::new(args.listen, tls, args.repository);
     config.check_in_interval_secs = args.check_in_interval_secs;
+    config.look_interval_secs = args.look_interval_secs;
+    config.default_plan = match args.rollout_plan.as_str() {
+        "none" => None,
+        plan => Some(super::rollout::read_plan(plan)?),
+    };
     let store = SqliteStore::open(&args.database).await?;
     let (ready, is_ready) = oneshot::channel();
     let announce = tokio::spawn(async move {

@@ -148,8 +148,13 @@ impl Vendor {
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self, listen: &str) -> anyhow::Result<Server> {
+        self.serve_with(listen, &[])
+    }
+
+    /// The same, with more options.
+    pub fn serve_with(&self, listen: &str, more: &[&str]) -> anyhow::Result<Server> {
         self.make_certificate()?;
-        let arguments = [
+        let mut arguments = vec![
             "serve",
             "--listen",
             listen,
@@ -160,6 +165,7 @@ impl Vendor {
             "--tls-key",
             "tls.key",
         ];
+        arguments.extend(more);
         if self.narrate {
             eprintln!("\n$ suture {} &", arguments.join(" "));
         }

@@ -5,5 +5,6 @@ mod build_refusals;
 mod cumulative;
 mod machine_limit;
 mod machine_refusals;
+mod rollout;
 mod site;
 mod story;

@@ -2,7 +2,9 @@
 
 mod apply;
 mod enrol;
+mod evidence;
 mod restart;
+mod rollout;
 
 use crate::failure::Failure;
 use crate::testing::{Machine, TOKEN};

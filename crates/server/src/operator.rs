@@ -1,0 +1,82 @@
+//! An operator's key as bearer.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use suture_store::{Actor, OperatorKey, OperatorKeyEntry, StoreError};
+
+use crate::bearer::{Bearer, BearerKind};
+use crate::client_address::ClientAddress;
+use crate::problem::{ApiError, ApiResult};
+use crate::state::AppState;
+use crate::view::Audience;
+
+impl BearerKind for OperatorKey {
+    const REFUSAL: fn() -> ApiError = || ApiError::UnknownOperator;
+}
+
+/// An operator, by a key that holds.
+pub struct Operator(pub OperatorKeyEntry);
+
+impl Operator {
+    pub fn actor(&self) -> Actor {
+        Actor::Operator(self.0.name.clone())
+    }
+}
+
+/// An operator, or nobody who says to be one; a key that does not hold is refused.
+pub struct MaybeOperator(pub Option<Operator>);
+
+impl MaybeOperator {
+    pub fn audience(&self) -> Audience {
+        match self.0 {
+            Some(_) => Audience::Operator,
+            None => Audience::Public,
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> ApiResult<Self> {
+        let Ok(address) = ClientAddress::from_request_parts(parts, app).await;
+        let key = Bearer::<OperatorKey>::from_request_parts(parts, app).await;
+        authenticate(app, address, key.ok().map(|Bearer(key)| key))
+            .await
+            .map(Self)
+    }
+}
+
+impl FromRequestParts<AppState> for MaybeOperator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> ApiResult<Self> {
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return Ok(Self(None));
+        }
+        let operator = Operator::from_request_parts(parts, app).await?;
+        Ok(Self(Some(operator)))
+    }
+}
+
+/// Looks a key up, unless too many wrong ones came from the address. None is a wrong one.
+async fn authenticate(
+    app: &AppState,
+    address: ClientAddress,
+    key: Option<OperatorKey>,
+) -> ApiResult<OperatorKeyEntry> {
+    let now = app.clock.now();
+    let guesses = &app.web.guesses;
+    guesses
+        .may_try(address, now)
+        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
+    let known = match &key {
+        Some(key) => app.store.authenticate_operator(key).await,
+        None => Err(StoreError::UnknownOperator),
+    };
+    if let Err(StoreError::UnknownOperator) = known {
+        guesses.was_wrong(address, now);
+    }
+    Ok(known?)
+}

@@ -1,0 +1,50 @@
+//! A rollout as data: what the pages draw, the API answers and the command line prints. Pure.
+
+mod curve;
+mod draw;
+mod event;
+mod harm;
+mod machine;
+mod owned;
+mod plan;
+mod rollout;
+#[cfg(test)]
+pub(crate) mod sample;
+mod state;
+mod step;
+
+pub use curve::{EvidenceCurve, EvidencePoint};
+pub use draw::{DrawRecord, DrawView};
+pub use event::{EventPage, EventView};
+pub use harm::{HarmRow, Rate, RateUnit};
+pub use machine::ExposedMachineView;
+pub use owned::{EarlyGroupState, OwnedMachine};
+pub use plan::PlanView;
+pub use rollout::{Counts, RolloutSummary, RolloutView};
+pub use state::RolloutState;
+pub use step::{StepState, StepView};
+
+/// Looks that a view takes of the store; more add nothing that an eye sees.
+pub const MAX_LOOKS: u32 = 300;
+
+/// Exposed machines in a view.
+pub const MAX_MACHINES: u32 = 200;
+
+/// Events in a view and on a page of them.
+pub const MAX_EVENTS: u32 = 50;
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everyone: numbers, and no name or id of a machine, an account or a group.
+    Public,
+    Operator,
+}
+
+/// As a number that JSON can write: evidence that outgrows a double is shown as the largest.
+fn finite(number: f64) -> f64 {
+    if number.is_nan() {
+        return 0.0;
+    }
+    number.clamp(f64::MIN, f64::MAX)
+}
