@@ -45,6 +45,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts_stream::one))
         .routes(routes!(rollouts_change::ask, rollouts_change::act))
         .routes(routes!(account_page::machines))
+        .routes(routes!(account_page::early))
         .routes(routes!(sign_in::form, sign_in::sign_in))
         .routes(routes!(sign_in::sign_out))
         .routes(routes!(rollouts::list))

@@ -33,6 +33,8 @@ pub enum Actor {
     Operator(OperatorName),
     /// Whoever holds the token.
     Token(TokenId),
+    /// Whoever signed in for the account.
+    Owner(AccountId),
     /// The machine itself.
     Machine(MachineId),
     /// The service, by its plan and the evidence.
@@ -141,6 +143,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Operator(name) => write!(formatter, "operator:{name}"),
             Self::Token(id) => write!(formatter, "token:{id}"),
+            Self::Owner(id) => write!(formatter, "owner:{id}"),
             Self::Machine(id) => write!(formatter, "machine:{id}"),
             Self::Service => formatter.write_str("service"),
         }
@@ -154,6 +157,7 @@ impl FromStr for Actor {
         let actor = match text.split_once(':') {
             Some(("operator", name)) => name.parse().ok().map(Self::Operator),
             Some(("token", id)) => id.parse().ok().map(Self::Token),
+            Some(("owner", id)) => id.parse().ok().map(Self::Owner),
             Some(("machine", id)) => id.parse().ok().map(Self::Machine),
             None if text == "service" => Some(Self::Service),
             _ => None,
@@ -201,7 +205,13 @@ mod tests {
             assert_eq!(action.to_string().parse(), Ok(action));
         }
         let id = TokenId::random();
-        for actor in [Actor::Token(id), Actor::Operator("root".parse().unwrap())] {
+        let actors = [
+            Actor::Token(id),
+            Actor::Owner(AccountId::random()),
+            Actor::Operator("root".parse().unwrap()),
+            Actor::Service,
+        ];
+        for actor in actors {
             assert_eq!(actor.to_string().parse(), Ok(actor));
         }
         let subject = Subject::Account(AccountId::random());

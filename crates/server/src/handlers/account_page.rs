@@ -1,16 +1,19 @@
-//! An owner's machines as a page.
+//! An owner's machines as a page, and the owner's say in early groups.
 
 use askama::Template;
+use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
-use suture_store::Account;
+use serde::Deserialize;
+use suture_rollout::EarlyPreference;
+use suture_store::{Account, Actor, Plan};
 
 use crate::html::{Nav, PageResult, private};
 use crate::picture::number;
-use crate::problem::ApiError;
-use crate::session::MaybeSession;
+use crate::problem::{ApiError, ApiResult};
+use crate::session::{MaybeSession, SameSite, check_form_token, form_token};
 use crate::state::AppState;
 use crate::view::{EarlyGroupState, OwnedMachine};
 
@@ -21,7 +24,33 @@ struct MachinesPage {
     /// None: the visitor is an operator, who has no machines here.
     account: Option<Account>,
     machines: Vec<OwnedMachine>,
+    /// For the form about early groups.
+    token: String,
     now: Timestamp,
+}
+
+/// What an owner may want of early groups, in the form's order.
+const PREFERENCES: [(EarlyPreference, &str, &str); 3] = [
+    (EarlyPreference::Drawn, "drawn", "As my plan says"),
+    (
+        EarlyPreference::Always,
+        "always",
+        "Always: my machines go first",
+    ),
+    (
+        EarlyPreference::Never,
+        "never",
+        "Never: my machines wait for the others",
+    ),
+];
+
+/// Where the form goes.
+const EARLY: &str = "/machines/early";
+
+#[derive(Deserialize)]
+pub struct EarlyForm {
+    token: String,
+    preference: EarlyPreference,
 }
 
 /// The machines of the account that signed in.
@@ -53,9 +82,43 @@ pub async fn machines(
         nav: Nav::new(Some(&session)),
         account,
         machines,
+        token: form_token(session.secret.expose(), EARLY),
         now: app.clock.now(),
     };
     Ok(private(StatusCode::OK, &page)?)
+}
+
+/// Changes whether the account's machines go first.
+#[utoipa::path(
+    post,
+    path = "/machines/early",
+    tag = "pages",
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = SEE_OTHER, description = "done; the page of machines, or sign in first"),
+        (status = FORBIDDEN, description = "a form from elsewhere", content_type = "text/html"),
+        (status = UNPROCESSABLE_ENTITY, description = "no such preference",
+            content_type = "text/html"),
+    ),
+)]
+pub async fn early(
+    State(app): State<AppState>,
+    same_site: ApiResult<SameSite>,
+    session: ApiResult<MaybeSession>,
+    Form(form): Form<EarlyForm>,
+) -> PageResult<Response> {
+    let SameSite = same_site?;
+    let Some(session) = session?.0 else {
+        return Ok(Redirect::to("/sign-in?next=/machines").into_response());
+    };
+    check_form_token(session.secret.expose(), EARLY, &form.token)?;
+    if let Some(account) = session.owner() {
+        let by = Actor::Owner(account);
+        app.store
+            .set_early_preference(account, form.preference, &by, app.clock.now())
+            .await?;
+    }
+    Ok(Redirect::to("/machines").into_response())
 }
 
 async fn owned(app: &AppState, account: &Account) -> Result<Vec<OwnedMachine>, ApiError> {

@@ -342,3 +342,34 @@ async fn a_followed_page_hears_of_a_change_and_ends_with_the_service() {
         "the grace is for requests that end"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_says_whether_their_machines_go_first() {
+    let world = World::new().await;
+    let (account, owner) = world.account(Plan::Subscription).await;
+    let (_, cookie) = sign_in(&world, owner.secret.expose());
+    let page = world.get_with("/machines", &[("cookie", &cookie)]).text();
+    assert!(page.contains("never drawn"), "{page}");
+    let form_token = token(&page, "/machines/early");
+    let post = |token: &str, preference: &str| {
+        let form = [("token", token), ("preference", preference)];
+        world.post_form("/machines/early", &[OWN, ("cookie", &cookie)], &form)
+    };
+    assert_eq!(post("", "always").status, 403, "a form from elsewhere");
+    assert_eq!(post(&form_token, "sometimes").status, 422);
+    assert_eq!(post(&form_token, "always").status, 303);
+
+    let changed = world.store.account(account.id).await.unwrap();
+    assert_eq!(changed.early, suture_rollout::EarlyPreference::Always);
+    let page = world.get_with("/machines", &[("cookie", &cookie)]).text();
+    assert!(page.contains("value=\"always\" checked"), "{page}");
+    let audit = world.store.audit_log(Some(account.id), 1).await.unwrap();
+    assert_eq!(audit[0].actor, Actor::Owner(account.id));
+    assert_eq!(audit[0].action, Action::ChangeEarlyPreference);
+    let nobody = world.post_form(
+        "/machines/early",
+        &[OWN],
+        &[("token", &form_token), ("preference", "never")],
+    );
+    assert_eq!(nobody.header("location"), Some("/sign-in?next=/machines"));
+}

@@ -9,11 +9,12 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 25] = [
+const ROUTES: [(&str, &str); 26] = [
     ("get", "/"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
     ("get", "/machines"),
+    ("post", "/machines/early"),
     ("get", "/openapi.json"),
     ("get", "/rollouts"),
     ("get", "/rollouts/stream"),
