@@ -232,9 +232,10 @@ impl Plan {
             name: "urgent".to_owned(),
             steps: vec![
                 step(0.0001, true, 30),
-                step(0.0005, true, 60),
-                step(0.01, false, 60),
-                step(0.20, false, 60),
+                step(0.0005, true, 45),
+                // So long that those who fell silent in it are told before everyone follows.
+                step(0.01, false, 140),
+                step(0.10, false, 60),
                 step(1.0, false, 60),
             ],
             signal_secs: 30 * MINUTE,

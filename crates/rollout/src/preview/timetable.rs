@@ -57,7 +57,7 @@ pub fn steps(plan: &Plan, fleet: &Circumstances, early: u64) -> (Vec<PreviewStep
                 0.0
             }
         } else {
-            (step.soak_secs as f64).max(settling_secs(plan, fleet))
+            (step.soak_secs as f64).max(settling_secs(plan, index, fleet, early))
         };
         let ends = later(starts, lasts);
         let is_last = index + 1 == plan.steps.len();
@@ -70,10 +70,18 @@ pub fn steps(plan: &Plan, fleet: &Circumstances, early: u64) -> (Vec<PreviewStep
     (steps, starts)
 }
 
-/// Until enough of the exposed machines had time to show a problem: they check in evenly over
-/// the interval.
-fn settling_secs(plan: &Plan, fleet: &Circumstances) -> f64 {
-    plan.signal_secs as f64 + plan.settled_share * fleet.check_in_secs as f64
+/// Until enough of the exposed machines had time to show a problem: those who may be exposed check
+/// in evenly over the interval. An early group that is larger than the step fills it sooner; the
+/// lot over machines, which decides in wider steps, does not.
+fn settling_secs(plan: &Plan, index: usize, fleet: &Circumstances, early: u64) -> f64 {
+    let early_only = plan.step(index).is_some_and(|step| step.early_only);
+    let wanted = at_most(plan, index, fleet.population(), early);
+    let share = if early_only && early > wanted {
+        wanted as f64 / early as f64
+    } else {
+        1.0
+    };
+    plan.signal_secs as f64 + plan.settled_share * share * fleet.check_in_secs as f64
 }
 
 fn at_most(plan: &Plan, step: usize, population: u64, early: u64) -> u64 {
