@@ -21,6 +21,48 @@ pub struct ServerConfig {
     /// Seconds between two looks at a rollout, at least 5 (default: 60). Far below
     /// [`suture_store::Rollout::AWAY_SECS`], else the service takes itself for absent.
     pub look_interval_secs: u64,
+    /// How e-mails leave (default: none do, and nobody can register).
+    pub mail: Option<MailConfig>,
+    /// Where people reach the service, e.g. `https://patches.example.org`, for links in e-mails
+    /// (default: where it listens).
+    pub public_url: Option<String>,
+}
+
+/// How e-mails leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailConfig {
+    /// Into a folder, a file each: for development.
+    Folder { folder: PathBuf },
+    /// To a mail server, by SMTP.
+    Smtp {
+        url: MailServer,
+        /// The sender, e.g. `Suture <suture@example.org>`.
+        from: String,
+    },
+}
+
+/// A mail server as an address: `smtps://user:password@mail.example.org` (TLS from the start),
+/// `smtp://…?tls=required` (STARTTLS), or `smtp://localhost:25` without either. May hold a
+/// password, and is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MailServer(String);
+
+impl MailServer {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for MailServer {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl std::fmt::Debug for MailServer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MailServer(…)")
+    }
 }
 
 impl ServerConfig {
@@ -39,6 +81,8 @@ impl ServerConfig {
             check_in_interval_secs: Self::DEFAULT_CHECK_IN_INTERVAL_SECS,
             default_plan: Some(Plan::standard()),
             look_interval_secs: Self::DEFAULT_LOOK_INTERVAL_SECS,
+            mail: None,
+            public_url: None,
         }
     }
 }

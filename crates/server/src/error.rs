@@ -37,6 +37,8 @@ pub enum ServerError {
     },
     #[error("the default plan of rollouts does not fit this service")]
     Plan { source: InvalidPlan },
+    #[error("e-mails cannot be sent as configured: {why}")]
+    Mail { why: String },
     #[error("the store does not answer")]
     Store { source: StoreError },
     #[error("the listener on {listen} failed")]

@@ -1,26 +1,22 @@
-//! Bounds how often wrong keys are tried from one address.
+//! Bounds how often something is tried by one party: wrong keys from an address, wrong passwords
+//! for an account, e-mails caused by an address.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::client_address::ClientAddress;
-
-/// Wrong keys of one address in [`WINDOW`] before it has to wait. A key has 256 random bits, so
-/// this keeps logs and the database quiet rather than the keys safe.
-pub const MAX_WRONG: u32 = 10;
-
-/// Begins with the first wrong key.
+/// Begins with the first try that counts.
 const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// Addresses that are remembered, some 50 bytes each.
-const MAX_ADDRESSES: usize = 10_000;
+/// Parties that are remembered, some 50 bytes each.
+const MAX_PARTIES: usize = 10_000;
 
-/// Wrong keys lately, by address.
-#[derive(Default)]
-pub struct Guesses {
-    wrong: Mutex<HashMap<ClientAddress, Wrong>>,
+/// What was tried lately, by whom or on whom.
+pub struct Guesses<K> {
+    at_most: u32,
+    wrong: Mutex<HashMap<K, Wrong>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +25,20 @@ struct Wrong {
     count: u32,
 }
 
-impl Guesses {
-    /// Whether the address may try a key now; if not, the seconds to wait.
-    pub fn may_try(&self, address: ClientAddress, now: Timestamp) -> Result<(), u64> {
+impl<K: Copy + Eq + Hash> Guesses<K> {
+    /// Allows each party so many tries within a quarter of an hour.
+    pub fn new(at_most: u32) -> Self {
+        Self {
+            at_most,
+            wrong: Mutex::default(),
+        }
+    }
+
+    /// Whether the party may try now; if not, the seconds to wait.
+    pub fn may_try(&self, party: K, now: Timestamp) -> Result<(), u64> {
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        match wrong.get(&address) {
-            Some(entry) if entry.count >= MAX_WRONG => match left(entry, now) {
+        match wrong.get(&party) {
+            Some(entry) if entry.count >= self.at_most => match left(entry, now) {
                 0 => Ok(()),
                 secs => Err(secs),
             },
@@ -42,13 +46,13 @@ impl Guesses {
         }
     }
 
-    /// Counts a wrong key.
-    pub fn was_wrong(&self, address: ClientAddress, now: Timestamp) {
+    /// Counts a try.
+    pub fn count(&self, party: K, now: Timestamp) {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wrong.contains_key(&address) && wrong.len() >= MAX_ADDRESSES {
+        if !wrong.contains_key(&party) && wrong.len() >= MAX_PARTIES {
             make_room(&mut wrong, now);
         }
-        let entry = wrong.entry(address).or_insert(Wrong {
+        let entry = wrong.entry(party).or_insert(Wrong {
             since: now,
             count: 0,
         });
@@ -69,12 +73,12 @@ fn left(entry: &Wrong, now: Timestamp) -> u64 {
     u64::try_from(left.min(WINDOW).as_secs()).unwrap_or(0)
 }
 
-fn make_room(wrong: &mut HashMap<ClientAddress, Wrong>, now: Timestamp) {
+fn make_room<K: Copy + Eq + Hash>(wrong: &mut HashMap<K, Wrong>, now: Timestamp) {
     wrong.retain(|_, entry| left(entry, now) > 0);
-    if wrong.len() >= MAX_ADDRESSES {
+    if wrong.len() >= MAX_PARTIES {
         let oldest = wrong.iter().min_by_key(|(_, entry)| entry.since);
-        if let Some(address) = oldest.map(|(address, _)| *address) {
-            wrong.remove(&address);
+        if let Some(party) = oldest.map(|(party, _)| *party) {
+            wrong.remove(&party);
         }
     }
 }
@@ -82,6 +86,7 @@ fn make_room(wrong: &mut HashMap<ClientAddress, Wrong>, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client_address::ClientAddress;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + secs).unwrap()
@@ -93,24 +98,24 @@ mod tests {
 
     #[test]
     fn an_address_waits_after_ten_wrong_keys_and_others_do_not() {
-        let guesses = Guesses::default();
+        let guesses = Guesses::new(10);
         for second in 0..10 {
             assert_eq!(guesses.may_try(address(1), at(second)), Ok(()));
-            guesses.was_wrong(address(1), at(second));
+            guesses.count(address(1), at(second));
         }
         assert_eq!(guesses.may_try(address(1), at(60)), Err(840));
         assert_eq!(guesses.may_try(address(2), at(60)), Ok(()));
         assert_eq!(guesses.may_try(address(1), at(900)), Ok(()));
-        guesses.was_wrong(address(1), at(900));
+        guesses.count(address(1), at(900));
         assert_eq!(guesses.may_try(address(1), at(901)), Ok(()), "counted anew");
     }
 
     #[test]
     fn however_many_addresses_guess_the_memory_is_bounded() {
-        let guesses = Guesses::default();
-        for number in 0..MAX_ADDRESSES as u32 + 50 {
-            guesses.was_wrong(address(number), at(i64::from(number % 600)));
+        let guesses = Guesses::new(10);
+        for number in 0..MAX_PARTIES as u32 + 50 {
+            guesses.count(address(number), at(i64::from(number % 600)));
         }
-        assert_eq!(guesses.wrong.lock().unwrap().len(), MAX_ADDRESSES);
+        assert_eq!(guesses.wrong.lock().unwrap().len(), MAX_PARTIES);
     }
 }

@@ -13,6 +13,8 @@ use crate::session::{Session, form_token};
 pub struct Nav {
     /// Who signed in, in words.
     pub who: Option<String>,
+    /// The visitor owns an account and may change it.
+    pub owner: bool,
     /// See [`form_token`]; empty if nobody signed in.
     pub sign_out_token: String,
 }
@@ -25,10 +27,12 @@ impl Nav {
         let who = |session: &Session| match &session.visitor {
             Visitor::Operator(name) => format!("operator {name}"),
             Visitor::Owner(_) => "account owner".to_owned(),
+            Visitor::TokenHolder(_) => "token holder".to_owned(),
         };
         let token = |session: &Session| form_token(session.secret.expose(), SIGN_OUT);
         Self {
             who: session.map(who),
+            owner: session.is_some_and(|session| session.owner().is_some()),
             sign_out_token: session.map(token).unwrap_or_default(),
         }
     }

@@ -76,7 +76,7 @@ async fn authenticate(
         None => Err(StoreError::UnknownOperator),
     };
     if let Err(StoreError::UnknownOperator) = known {
-        guesses.was_wrong(address, now);
+        guesses.count(address, now);
     }
     Ok(known?)
 }

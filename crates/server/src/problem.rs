@@ -33,6 +33,12 @@ pub enum ApiError {
     ForeignForm,
     /// Signed in, but as somebody who may not do this.
     NotAnOperator,
+    /// Not signed in with the account's password.
+    NotTheOwner,
+    /// A link from an e-mail that holds no more.
+    NoSuchLink,
+    /// No e-mails leave this service.
+    NoRegistration,
     /// The rollout's phase has no such edge, or another rollout is in the way.
     Conflict {
         reason: String,
@@ -64,10 +70,14 @@ impl ApiError {
             Self::UnknownToken | Self::UnknownMachine | Self::UnknownOperator => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::MachineLimit { .. } | Self::ForeignForm | Self::NotAnOperator => {
-                StatusCode::FORBIDDEN
+            Self::MachineLimit { .. }
+            | Self::ForeignForm
+            | Self::NotAnOperator
+            | Self::NotTheOwner
+            | Self::NoRegistration => StatusCode::FORBIDDEN,
+            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange | Self::NoSuchLink => {
+                StatusCode::NOT_FOUND
             }
-            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooManyGuesses { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -82,8 +92,12 @@ impl ApiError {
             Self::UnknownMachine => ProblemKind::UnknownMachine,
             Self::UnknownOperator => ProblemKind::UnknownOperator,
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
-            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange => ProblemKind::NotFound,
-            Self::ForeignForm | Self::NotAnOperator => ProblemKind::Forbidden,
+            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange | Self::NoSuchLink => {
+                ProblemKind::NotFound
+            }
+            Self::ForeignForm | Self::NotAnOperator | Self::NotTheOwner | Self::NoRegistration => {
+                ProblemKind::Forbidden
+            }
             Self::Conflict { .. } => ProblemKind::Conflict,
             Self::TooManyGuesses { .. } | Self::TooManyStreams => ProblemKind::TooMany,
             Self::Unacceptable(_) => ProblemKind::BadRequest,
@@ -122,9 +136,20 @@ impl ApiError {
             Self::NotAnOperator => {
                 "Only operators may do this. Sign in with an operator's key.".to_owned()
             }
+            Self::NotTheOwner => {
+                "Only the account's owner may do this. Sign in with the account's \
+                e-mail address and password; a token is not enough."
+                    .to_owned()
+            }
+            Self::NoSuchLink => "This link was used, is over, or was never sent. Have a new one \
+                sent: register again, or ask for a new password."
+                .to_owned(),
+            Self::NoRegistration => "This service sends no e-mails, so nobody can register or \
+                choose a password here. Ask its operator for an account and a token."
+                .to_owned(),
             Self::Conflict { reason } => format!("{}.", sentence(reason)),
             Self::TooManyGuesses { retry_secs } => format!(
-                "Too many wrong keys came from this address. Wait {} minutes and try again.",
+                "Too many tries came from this address. Wait {} minutes and try again.",
                 retry_secs.div_ceil(60)
             ),
             Self::TooManyStreams => "Too many pages are being followed at present. Reload the \
@@ -188,6 +213,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::MachineLimit { plan, limit } => Self::MachineLimit { plan, limit },
             StoreError::UnknownOperator => Self::UnknownOperator,
+            StoreError::UnknownLink => Self::NoSuchLink,
             StoreError::UnknownRollout { .. } => Self::NoSuchRollout,
             StoreError::RolloutPhase { source, .. } => Self::Conflict {
                 reason: source.to_string(),

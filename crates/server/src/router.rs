@@ -16,8 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::handlers::{
-    account_page, check_in, health, index, machines, openapi as openapi_page, repository, rollouts,
-    rollouts_change, rollouts_page, rollouts_stream, sign_in,
+    account, account_page, check_in, health, index, machines, openapi as openapi_page, register,
+    repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream, sign_in,
 };
 use crate::state::AppState;
 use crate::{problem, request_log};
@@ -46,6 +46,16 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts_change::ask, rollouts_change::act))
         .routes(routes!(account_page::machines))
         .routes(routes!(account_page::early))
+        .routes(routes!(account::release_machine))
+        .routes(routes!(account::show))
+        .routes(routes!(account::make_token))
+        .routes(routes!(account::revoke_token))
+        .routes(routes!(account::sign_out_everywhere))
+        .routes(routes!(account::ask_delete, account::delete))
+        .routes(routes!(register::form, register::register))
+        .routes(routes!(register::confirm_form, register::confirm))
+        .routes(routes!(reset::form, reset::ask))
+        .routes(routes!(reset::choose_form, reset::choose))
         .routes(routes!(sign_in::form, sign_in::sign_in))
         .routes(routes!(sign_in::sign_out))
         .routes(routes!(rollouts::list))

@@ -13,6 +13,7 @@ use suture_store::{Clock, Store};
 use tokio::sync::oneshot;
 use tracing::info;
 
+use crate::post::Post;
 use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
@@ -45,8 +46,13 @@ pub async fn serve(
         .await
         .map_err(|source| ServerError::Store { source })?;
     let executor = Executor::open(&config, Arc::clone(&store), Arc::clone(&clock)).await?;
-    let web = Arc::new(Web::new(&config));
+    let post = config.mail.as_ref().map(Post::open).transpose()?;
+    let web = Arc::new(Web::new(&config, post));
     let streams = web.streams.clone();
+    let listen = config.listen;
+    let handle = Handle::new();
+    let bound = bind(listen, handle.clone());
+    let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     let app = router::router(AppState {
         store,
         clock,
@@ -54,6 +60,7 @@ pub async fn serve(
         changes: executor.changes().clone(),
         executor: Arc::clone(&executor),
         web,
+        public_url: public_url(&config, address).into(),
         check_in_interval_secs: config.check_in_interval_secs,
     });
 
@@ -61,10 +68,6 @@ pub async fn serve(
         Tls::Pem { cert, key } => Some(CertificateFiles::load(cert, key).await?),
         Tls::Plain => None,
     };
-    let listen = config.listen;
-    let handle = Handle::new();
-    let bound = bind(listen, handle.clone());
-    let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     // Before the first check-in: that the service was away must be known when machines come back.
     executor.look_now().await;
     let looking = tokio::spawn(executor.run());
@@ -82,6 +85,18 @@ pub async fn serve(
     stopper.abort();
     looking.abort();
     served.map_err(|source| ServerError::Serve { listen, source })
+}
+
+/// Without a slash at the end. What a client says in `host` is not asked.
+fn public_url(config: &ServerConfig, address: SocketAddr) -> String {
+    let scheme = if config.tls == Tls::Plain {
+        "http"
+    } else {
+        "https"
+    };
+    let listening = || format!("{scheme}://{address}");
+    let url = config.public_url.clone().unwrap_or_else(listening);
+    url.trim_end_matches('/').to_owned()
 }
 
 fn bind(

@@ -23,14 +23,23 @@ impl Session {
     pub fn operator(&self) -> Option<&OperatorName> {
         match &self.visitor {
             Visitor::Operator(name) => Some(name),
-            Visitor::Owner(_) => None,
+            Visitor::Owner(_) | Visitor::TokenHolder(_) => None,
         }
     }
 
+    /// The account whose machines the visitor may see.
+    pub fn account(&self) -> Option<AccountId> {
+        match &self.visitor {
+            Visitor::Owner(account) | Visitor::TokenHolder(account) => Some(*account),
+            Visitor::Operator(_) => None,
+        }
+    }
+
+    /// The account that the visitor may change.
     pub fn owner(&self) -> Option<AccountId> {
         match &self.visitor {
             Visitor::Owner(account) => Some(*account),
-            Visitor::Operator(_) => None,
+            Visitor::TokenHolder(_) | Visitor::Operator(_) => None,
         }
     }
 }

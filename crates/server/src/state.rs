@@ -21,6 +21,8 @@ pub struct AppState {
     /// follow it. Messages may be lost to a slow reader, who reads the store again anyway.
     pub changes: broadcast::Sender<RolloutId>,
     pub web: Arc<Web>,
+    /// Where people reach the service, without a slash at the end.
+    pub public_url: Arc<str>,
     /// Seconds.
     pub check_in_interval_secs: u64,
 }

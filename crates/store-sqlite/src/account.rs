@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
 use suture_rollout::EarlyPreference;
 use suture_store::{
-    Account, AccountId, Action, Actor, AuditEntry, EmailAddress, InconsistentRow, NewAccount, Plan,
-    StoreError, Subject,
+    Account, AccountId, Action, Actor, AuditEntry, Credentials, EmailAddress, InconsistentRow,
+    NewAccount, PasswordHash, Plan, StoreError, Subject,
 };
 
-use crate::audit;
-use crate::column::{database, parse, time};
+use crate::column::{database, parse, parse_option, time};
+use crate::{application, audit, machine, password_reset, session, token};
 
 const TABLE: &str = "account";
 
@@ -71,7 +71,8 @@ pub async fn set_plan(
     now: Timestamp,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> = sqlx::query_as(
-        "UPDATE account SET plan = $2 WHERE id = $1 RETURNING id, email, plan, early, created_ms",
+        "UPDATE account SET plan = $2 WHERE id = $1 AND deleted_ms IS NULL
+         RETURNING id, email, plan, early, created_ms",
     )
     .bind(account.to_string())
     .bind(plan.as_str())
@@ -93,7 +94,8 @@ pub async fn set_early(
     now: Timestamp,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> = sqlx::query_as(
-        "UPDATE account SET early = $2 WHERE id = $1 RETURNING id, email, plan, early, created_ms",
+        "UPDATE account SET early = $2 WHERE id = $1 AND deleted_ms IS NULL
+         RETURNING id, email, plan, early, created_ms",
     )
     .bind(account.to_string())
     .bind(early_text(preference))
@@ -109,8 +111,76 @@ pub async fn set_early(
     Ok(row.try_into()?)
 }
 
+#[derive(FromRow)]
+struct CredentialsRow {
+    id: String,
+    password_hash: Option<String>,
+}
+
+/// What signs the owner of an address in.
+pub async fn credentials(
+    connection: &mut SqliteConnection,
+    email: &EmailAddress,
+) -> Result<Option<Credentials>, StoreError> {
+    let row: Option<CredentialsRow> =
+        sqlx::query_as("SELECT id, password_hash FROM account WHERE email = $1")
+            .bind(email.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(database("find an account"))?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Credentials {
+        account: parse(TABLE, "id", &row.id)?,
+        password: parse_option(TABLE, "password_hash", row.password_hash.as_deref())?,
+    }))
+}
+
+pub async fn set_password(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    password: &PasswordHash,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE account SET password_hash = $2 WHERE id = $1")
+        .bind(account.to_string())
+        .bind(password.expose())
+        .execute(connection)
+        .await
+        .map_err(database("set a password"))?;
+    Ok(())
+}
+
+/// Releases, revokes and ends all that the account has, and forgets whose it was. The address in
+/// its place can be nobody's (source: RFC 2606, `.invalid`), and is free to register again.
+pub async fn delete(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let by = Actor::Owner(account);
+    for machine in machine::of_account(&mut *connection, account).await? {
+        machine::release(&mut *connection, account, &machine.id, &by, now).await?;
+    }
+    for token in token::of_account(&mut *connection, account).await? {
+        token::revoke(&mut *connection, token.id, &by, now).await?;
+    }
+    let known = by_id(&mut *connection, account).await?;
+    application::forget(&mut *connection, &known.email).await?;
+    password_reset::end_all(&mut *connection, account).await?;
+    session::end_all_of_account(&mut *connection, account).await?;
+    sqlx::query(
+        "UPDATE account SET email = id || '@deleted.invalid', password_hash = NULL,
+             deleted_ms = $2 WHERE id = $1",
+    )
+    .bind(account.to_string())
+    .bind(now.as_millisecond())
+    .execute(&mut *connection)
+    .await
+    .map_err(database("delete an account"))?;
+    audit::add(connection, line(account, Action::DeleteAccount, &by, now)).await
+}
+
 /// The audit log's line of a change to the account itself.
-fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+pub fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
     AuditEntry {
         at: now,
         actor: by.clone(),
@@ -142,7 +212,7 @@ pub fn early_preference(text: &str) -> Result<EarlyPreference, InconsistentRow> 
 
 pub async fn all(executor: impl SqliteExecutor<'_>) -> Result<Vec<Account>, StoreError> {
     let rows: Vec<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account ORDER BY email")
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE deleted_ms IS NULL ORDER BY email")
             .fetch_all(executor)
             .await
             .map_err(database("list accounts"))?;
@@ -173,7 +243,7 @@ pub async fn by_id(
     account: AccountId,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE id = $1")
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE id = $1 AND deleted_ms IS NULL")
             .bind(account.to_string())
             .fetch_optional(executor)
             .await

@@ -57,7 +57,8 @@ pub async fn draw(
 async fn units(connection: &mut SqliteConnection, unit: Unit) -> Result<Vec<UnitRow>, StoreError> {
     let statement = match unit {
         Unit::Account => {
-            "SELECT id AS account_id, '' AS machine_id, plan <> 'free' AS paid, early FROM account"
+            "SELECT id AS account_id, '' AS machine_id, plan <> 'free' AS paid, early FROM account
+             WHERE deleted_ms IS NULL"
         }
         Unit::Machine => {
             "SELECT m.account_id, m.machine_id, a.plan <> 'free' AS paid, a.early

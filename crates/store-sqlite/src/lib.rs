@@ -6,6 +6,7 @@
 //! its writing.
 
 mod account;
+mod application;
 mod audit;
 mod check_in;
 mod column;
@@ -21,9 +22,11 @@ mod observe;
 mod open;
 mod operator_key;
 mod operator_store;
+mod password_reset;
 mod rollout;
 mod rollout_store;
 mod session;
+mod sign_up_store;
 mod silence;
 mod sizes;
 mod store;

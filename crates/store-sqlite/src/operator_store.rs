@@ -59,14 +59,14 @@ impl OperatorStore for SqliteStore {
         Ok(secret)
     }
 
-    async fn begin_owner_session(
+    async fn begin_token_session(
         &self,
         token: &AccountToken,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<SessionSecret, StoreError> {
         let mut transaction = self.write().await?;
-        let secret = session::begin_for_owner(&mut transaction, token, until, now).await?;
+        let secret = session::begin_for_token(&mut transaction, token, until, now).await?;
         commit(transaction).await?;
         Ok(secret)
     }

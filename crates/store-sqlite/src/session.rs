@@ -3,16 +3,19 @@
 use jiff::Timestamp;
 use sqlx::{FromRow, SqliteConnection};
 use suture_store::{
-    AccountToken, OperatorKey, OperatorKeyId, SessionSecret, StoreError, TokenId, Visitor,
+    AccountId, AccountToken, OperatorKey, OperatorKeyId, SessionSecret, StoreError, TokenId,
+    Visitor,
 };
 
 use crate::column::{database, parse};
-use crate::{operator_key, token};
+use crate::{account, operator_key, token};
 
 /// What a session is begun with.
 enum Proof {
     Key(OperatorKeyId),
     Token(TokenId),
+    /// The account's password, which the caller checked.
+    Password(AccountId),
 }
 
 pub async fn begin_for_operator(
@@ -25,7 +28,7 @@ pub async fn begin_for_operator(
     begin(connection, Proof::Key(key.id), until, now).await
 }
 
-pub async fn begin_for_owner(
+pub async fn begin_for_token(
     connection: &mut SqliteConnection,
     token: &AccountToken,
     until: Timestamp,
@@ -35,6 +38,16 @@ pub async fn begin_for_owner(
     begin(connection, Proof::Token(grant.token.id), until, now).await
 }
 
+pub async fn begin_for_account(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<SessionSecret, StoreError> {
+    account::by_id(&mut *connection, account).await?;
+    begin(connection, Proof::Password(account), until, now).await
+}
+
 async fn begin(
     connection: &mut SqliteConnection,
     proof: Proof,
@@ -42,18 +55,20 @@ async fn begin(
     now: Timestamp,
 ) -> Result<SessionSecret, StoreError> {
     forget_ended(&mut *connection, now).await?;
-    let (key, token) = match proof {
-        Proof::Key(id) => (Some(id.to_string()), None),
-        Proof::Token(id) => (None, Some(id.to_string())),
+    let (key, token, account) = match proof {
+        Proof::Key(id) => (Some(id.to_string()), None, None),
+        Proof::Token(id) => (None, Some(id.to_string()), None),
+        Proof::Password(id) => (None, None, Some(id.to_string())),
     };
     let secret = SessionSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     sqlx::query(
-        "INSERT INTO session (secret_sha256, operator_key_id, token_id, until_ms)
-         VALUES ($1, $2, $3, $4)",
+        "INSERT INTO session (secret_sha256, operator_key_id, token_id, account_id, until_ms)
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(secret.hash().as_bytes().as_slice())
     .bind(key)
     .bind(token)
+    .bind(account)
     .bind(until.as_millisecond())
     .execute(connection)
     .await
@@ -73,6 +88,7 @@ async fn forget_ended(connection: &mut SqliteConnection, now: Timestamp) -> Resu
 #[derive(FromRow)]
 struct VisitorRow {
     operator: Option<String>,
+    holder: Option<String>,
     owner: Option<String>,
 }
 
@@ -83,7 +99,8 @@ pub async fn visitor(
     now: Timestamp,
 ) -> Result<Option<Visitor>, StoreError> {
     let row: Option<VisitorRow> = sqlx::query_as(
-        "SELECT k.name AS operator, t.account_id AS owner FROM session s
+        "SELECT k.name AS operator, t.account_id AS holder, s.account_id AS owner
+         FROM session s
          LEFT JOIN operator_key k ON k.id = s.operator_key_id AND k.revoked_ms IS NULL
          LEFT JOIN token t ON t.id = s.token_id AND t.revoked_ms IS NULL
          WHERE s.secret_sha256 = $1 AND s.until_ms > $2",
@@ -99,8 +116,11 @@ pub async fn visitor(
             ..
         }) => Some(Visitor::Operator(parse("operator_key", "name", &name)?)),
         Some(VisitorRow {
+            holder: Some(id), ..
+        }) => Some(Visitor::TokenHolder(parse("token", "account_id", &id)?)),
+        Some(VisitorRow {
             owner: Some(id), ..
-        }) => Some(Visitor::Owner(parse("token", "account_id", &id)?)),
+        }) => Some(Visitor::Owner(parse("session", "account_id", &id)?)),
         Some(_) | None => None,
     };
     Ok(visitor)
@@ -127,5 +147,21 @@ pub async fn end_all_of_key(
         .execute(connection)
         .await
         .map_err(database("end a key's sessions"))?;
+    Ok(())
+}
+
+/// Ends every session of an account, also those that were begun with its tokens.
+pub async fn end_all_of_account(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM session WHERE account_id = $1
+             OR token_id IN (SELECT id FROM token WHERE account_id = $1)",
+    )
+    .bind(account.to_string())
+    .execute(connection)
+    .await
+    .map_err(database("end an account's sessions"))?;
     Ok(())
 }

@@ -42,8 +42,8 @@ pub async fn sizes(
              WHERE m.checked_in_ms > $2 AND ",
         is_covered!("$1"),
         ")
-         SELECT (SELECT count(*) FROM account WHERE plan = 'free') AS free_accounts,
-             (SELECT count(*) FROM account WHERE plan <> 'free') AS paid_accounts,
+         SELECT (SELECT count(*) FROM account WHERE plan = 'free' AND deleted_ms IS NULL) AS free_accounts,
+             (SELECT count(*) FROM account WHERE plan <> 'free' AND deleted_ms IS NULL) AS paid_accounts,
              (SELECT count(*) FROM live WHERE free) AS free_machines,
              (SELECT count(*) FROM live WHERE NOT free) AS paid_machines"
     ))

@@ -62,10 +62,13 @@ pub enum Action {
     ChangeMachineGroup,
     CreateOperatorKey,
     RevokeOperatorKey,
+    SetPassword,
+    EndSessions,
+    DeleteAccount,
 }
 
 impl Action {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::CreateAccount,
         Self::ChangePlan,
         Self::CreateToken,
@@ -84,6 +87,9 @@ impl Action {
         Self::ChangeMachineGroup,
         Self::CreateOperatorKey,
         Self::RevokeOperatorKey,
+        Self::SetPassword,
+        Self::EndSessions,
+        Self::DeleteAccount,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -106,6 +112,9 @@ impl Action {
             Self::ChangeMachineGroup => "change-machine-group",
             Self::CreateOperatorKey => "create-operator-key",
             Self::RevokeOperatorKey => "revoke-operator-key",
+            Self::SetPassword => "set-password",
+            Self::EndSessions => "end-sessions",
+            Self::DeleteAccount => "delete-account",
         }
     }
 }

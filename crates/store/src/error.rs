@@ -43,6 +43,9 @@ pub enum StoreError {
     UnknownOperator,
     #[error("there is no operator's key `{key}`")]
     UnknownOperatorKey { key: OperatorKeyId },
+    /// A link from an e-mail was presented that was used, is over, or was never sent.
+    #[error("the link is not known, was used, or is over")]
+    UnknownLink,
     #[error(transparent)]
     InconsistentRow(#[from] InconsistentRow),
     #[error("the system gives no random bytes")]

@@ -15,6 +15,7 @@ mod operator;
 mod random_id;
 mod rollout;
 mod secret;
+mod sign_up;
 mod store;
 #[cfg(feature = "story")]
 pub mod story;
@@ -34,8 +35,9 @@ pub use rollout::{
     PastLook, Rollout, RolloutStore,
 };
 pub use secret::{
-    AccountToken, InvalidSecret, MachineSecret, OperatorKey, SecretHash, SessionSecret,
+    AccountToken, InvalidSecret, LinkSecret, MachineSecret, OperatorKey, SecretHash, SessionSecret,
 };
+pub use sign_up::{Application, Credentials, OPEN_LINKS, PasswordHash, SignUpStore};
 pub use store::Store;
 pub use text::{
     AgentVersion, BootId, EmailAddress, FailureText, GroupName, Hostname, InvalidText,

@@ -26,8 +26,11 @@ pub struct OperatorKeyEntry {
 pub enum Visitor {
     /// Somebody who showed an operator's key.
     Operator(OperatorName),
-    /// Somebody who showed a token of the account; sees the account's machines, changes nothing.
+    /// Somebody who showed the account's password.
     Owner(AccountId),
+    /// Somebody who showed a token of the account, which lies on machines: sees the account's
+    /// machines, changes nothing.
+    TokenHolder(AccountId),
 }
 
 /// Keys and sessions, in a database. As in [`crate::Store`], every method is one transaction.
@@ -67,7 +70,7 @@ pub trait OperatorStore: Send + Sync {
     ) -> Result<SessionSecret, StoreError>;
 
     /// Begins a session with an account's token.
-    async fn begin_owner_session(
+    async fn begin_token_session(
         &self,
         token: &AccountToken,
         until: Timestamp,

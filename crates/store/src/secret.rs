@@ -121,6 +121,11 @@ secret! {
 }
 
 secret! {
+    /// What a link in an e-mail carries: whoever has it reads the address's mail.
+    LinkSecret, "suture_l_", "link"
+}
+
+secret! {
     /// What a browser shows after its person signed in.
     SessionSecret, "suture_s_", "session"
 }

@@ -8,6 +8,7 @@
 
 mod operators;
 mod rollouts;
+mod sign_up;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub async fn run(store: Arc<dyn Store>) {
     every_change_is_audited(store).await;
     rollouts::run(store).await;
     operators::run(store).await;
+    sign_up::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors

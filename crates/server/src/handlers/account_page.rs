@@ -10,10 +10,11 @@ use serde::Deserialize;
 use suture_rollout::EarlyPreference;
 use suture_store::{Account, Actor, Plan};
 
+use super::account::{RELEASE, owner};
 use crate::html::{Nav, PageResult, private};
 use crate::picture::number;
 use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, check_form_token, form_token};
+use crate::session::{MaybeSession, SameSite, form_token};
 use crate::state::AppState;
 use crate::view::{EarlyGroupState, OwnedMachine};
 
@@ -24,9 +25,14 @@ struct MachinesPage {
     /// None: the visitor is an operator, who has no machines here.
     account: Option<Account>,
     machines: Vec<OwnedMachine>,
-    /// For the form about early groups.
-    token: String,
+    /// For the forms about early groups and of machines; none: the visitor may change nothing.
+    forms: Option<FormTokens>,
     now: Timestamp,
+}
+
+struct FormTokens {
+    early: String,
+    release: String,
 }
 
 /// What an owner may want of early groups, in the form's order.
@@ -70,7 +76,7 @@ pub async fn machines(
     let Some(session) = session else {
         return Ok(Redirect::to("/sign-in?next=/machines").into_response());
     };
-    let account = match session.owner() {
+    let account = match session.account() {
         Some(id) => Some(app.store.account(id).await?),
         None => None,
     };
@@ -82,7 +88,10 @@ pub async fn machines(
         nav: Nav::new(Some(&session)),
         account,
         machines,
-        token: form_token(session.secret.expose(), EARLY),
+        forms: session.owner().map(|_| FormTokens {
+            early: form_token(session.secret.expose(), EARLY),
+            release: form_token(session.secret.expose(), RELEASE),
+        }),
         now: app.clock.now(),
     };
     Ok(private(StatusCode::OK, &page)?)
@@ -107,17 +116,13 @@ pub async fn early(
     session: ApiResult<MaybeSession>,
     Form(form): Form<EarlyForm>,
 ) -> PageResult<Response> {
-    let SameSite = same_site?;
-    let Some(session) = session?.0 else {
+    let Some((_, account)) = owner(same_site, session, EARLY, &form.token)? else {
         return Ok(Redirect::to("/sign-in?next=/machines").into_response());
     };
-    check_form_token(session.secret.expose(), EARLY, &form.token)?;
-    if let Some(account) = session.owner() {
-        let by = Actor::Owner(account);
-        app.store
-            .set_early_preference(account, form.preference, &by, app.clock.now())
-            .await?;
-    }
+    let by = Actor::Owner(account);
+    app.store
+        .set_early_preference(account, form.preference, &by, app.clock.now())
+        .await?;
     Ok(Redirect::to("/machines").into_response())
 }
 

@@ -25,6 +25,8 @@ struct IndexPage {
     older: usize,
     /// US dollars a month.
     price: u32,
+    /// Whether people can register here.
+    registers: bool,
     version: &'static str,
 }
 
@@ -65,6 +67,7 @@ pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> 
         patches: (0..cards.len()).map(listed).collect(),
         older,
         price: SUBSCRIPTION_DOLLARS_A_MONTH,
+        registers: app.web.post.is_some(),
         version: env!("CARGO_PKG_VERSION"),
     };
     let html = render(&page)?;

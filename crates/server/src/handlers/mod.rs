@@ -1,12 +1,15 @@
 //! One file for each resource.
 
+pub mod account;
 pub mod account_page;
 pub mod check_in;
 pub mod health;
 pub mod index;
 pub mod machines;
 pub mod openapi;
+pub mod register;
 pub mod repository;
+pub mod reset;
 pub mod rollouts;
 pub mod rollouts_change;
 pub mod rollouts_page;

@@ -4,24 +4,27 @@ use askama::Template;
 use axum::Form;
 use axum::extract::{Query, State};
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use suture_rollout::RolloutId;
-use suture_store::{AccountToken, OperatorKey, SessionSecret, StoreError};
+use suture_store::{AccountId, AccountToken, EmailAddress, OperatorKey, SessionSecret, StoreError};
 use tracing::info;
 
 use crate::client_address::ClientAddress;
+use crate::form::{self, OpenForm};
 use crate::html::{Nav, PageResult, SIGN_OUT, private};
 use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SESSION_SECS, SameSite, check_form_token, cookie, form_token};
+use crate::session::{MaybeSession, SESSION_SECS, SameSite, check_form_token};
 use crate::state::AppState;
 
 const SIGN_IN: &str = "/sign-in";
 
-/// Seconds in which the form has to be sent: an hour.
-const FORM_SECS: i64 = 3600;
+const WRONG_KEY: &str = "This key was never issued, or was revoked.";
+const WRONG_PASSWORD: &str = "There is no account with this e-mail address and password.";
+const GUARDED: &str = "Too many wrong passwords were tried for this account. Have a link sent to \
+    your e-mail address; it signs you in.";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -29,7 +32,12 @@ struct SignInPage {
     nav: Nav,
     token: String,
     next: String,
+    email: String,
     refusal: Option<&'static str>,
+    /// The refused one was a key.
+    with_key: bool,
+    /// Whether people can register and choose passwords here.
+    registers: bool,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +49,12 @@ pub struct SignInQuery {
 #[derive(Deserialize)]
 pub struct SignInForm {
     token: String,
+    #[serde(default)]
     key: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    password: String,
     #[serde(default)]
     next: String,
 }
@@ -51,7 +64,13 @@ pub struct SignOutForm {
     token: String,
 }
 
-/// The form that takes a key.
+/// A session that was begun, and the page for such a visitor.
+struct Begun {
+    secret: SessionSecret,
+    home: &'static str,
+}
+
+/// The forms that take a password or a key.
 #[utoipa::path(
     get,
     path = "/sign-in",
@@ -66,10 +85,10 @@ pub async fn form(
     headers: HeaderMap,
 ) -> PageResult<Response> {
     let nav = Nav::new(session.as_ref());
-    page(&app, &headers, nav, query.next, StatusCode::OK, None)
+    page(&app, &headers, nav, &SignInForm::to(query.next), None)
 }
 
-/// Begins a session with an operator's key or an account's token.
+/// Begins a session with an account's password or token, or an operator's key.
 #[utoipa::path(
     post,
     path = "/sign-in",
@@ -77,9 +96,9 @@ pub async fn form(
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = SEE_OTHER, description = "signed in"),
-        (status = FORBIDDEN, description = "a wrong key, or a form from elsewhere",
+        (status = FORBIDDEN, description = "a wrong password or key, or a form from elsewhere",
             content_type = "text/html"),
-        (status = TOO_MANY_REQUESTS, description = "too many wrong keys from this address",
+        (status = TOO_MANY_REQUESTS, description = "too many wrong ones from this address",
             content_type = "text/html"),
     ),
 )]
@@ -91,26 +110,28 @@ pub async fn sign_in(
     Form(form): Form<SignInForm>,
 ) -> PageResult<Response> {
     let SameSite = same_site?;
-    let cookies = app.web.cookies.at(&headers);
-    let given = cookie(&headers, cookies.form()).ok_or(ApiError::ForeignForm)?;
-    check_form_token(given, SIGN_IN, &form.token)?;
+    form::check(&app, &headers, SIGN_IN, &form.token)?;
     let now = app.clock.now();
     let guesses = &app.web.guesses;
     guesses
         .may_try(address, now)
         .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
-    let Some((secret, home)) = begin(&app, form.key.trim()).await? else {
-        guesses.was_wrong(address, now);
-        let status = StatusCode::FORBIDDEN;
-        let refusal = Some("This key was never issued, or was revoked.");
-        return page(&app, &headers, Nav::new(None), form.next, status, refusal);
+    let begun = if form.is_by_key() {
+        by_key(&app, form.key.trim(), now).await?
+    } else {
+        by_password(&app, &form.email, &form.password, now).await?
     };
-    info!("signed in for {home}");
-    let session = cookies.set(cookies.session(), secret.expose(), SESSION_SECS);
-    let form_gone = cookies.set(cookies.form(), "", 0);
-    let to = Redirect::to(&destination(&form.next).unwrap_or_else(|| home.to_owned()));
-    let set = AppendHeaders([(SET_COOKIE, session), (SET_COOKIE, form_gone)]);
-    Ok((set, to).into_response())
+    match begun {
+        Ok(Begun { secret, home }) => {
+            info!("signed in for {home}");
+            let to = destination(&form.next).unwrap_or_else(|| home.to_owned());
+            Ok(signed_in(&app, &headers, &secret, &to))
+        }
+        Err(refusal) => {
+            guesses.count(address, now);
+            page(&app, &headers, Nav::new(None), &form, Some(refusal))
+        }
+    }
 }
 
 /// Ends the session.
@@ -132,39 +153,126 @@ pub async fn sign_out(
     Form(form): Form<SignOutForm>,
 ) -> PageResult<Response> {
     let SameSite = same_site?;
-    let cookies = app.web.cookies.at(&headers);
     if let Some(session) = session?.0 {
         check_form_token(session.secret.expose(), SIGN_OUT, &form.token)?;
         app.store.end_session(&session.secret).await?;
     }
-    let gone = cookies.set(cookies.session(), "", 0);
-    Ok(([(SET_COOKIE, gone)], Redirect::to("/")).into_response())
+    Ok(signed_out(&app, &headers))
 }
 
-/// The session's secret and the page for such a visitor; none if the key does not hold.
-async fn begin(app: &AppState, key: &str) -> ApiResult<Option<(SessionSecret, &'static str)>> {
+impl SignInForm {
+    fn to(next: String) -> Self {
+        Self {
+            token: String::new(),
+            key: String::new(),
+            email: String::new(),
+            password: String::new(),
+            next,
+        }
+    }
+
+    fn is_by_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+}
+
+/// The answer that starts a session in the browser.
+pub fn signed_in(
+    app: &AppState,
+    headers: &HeaderMap,
+    secret: &SessionSecret,
+    to: &str,
+) -> Response {
+    let cookies = app.web.cookies.at(headers);
+    let session = cookies.set(cookies.session(), secret.expose(), SESSION_SECS);
+    let form_gone = cookies.set(cookies.form(), "", 0);
+    let set = AppendHeaders([(SET_COOKIE, session), (SET_COOKIE, form_gone)]);
+    (set, Redirect::to(to)).into_response()
+}
+
+/// The answer that makes the browser forget its session.
+pub fn signed_out(app: &AppState, headers: &HeaderMap) -> Response {
+    let cookies = app.web.cookies.at(headers);
+    let gone = cookies.set(cookies.session(), "", 0);
+    ([(SET_COOKIE, gone)], Redirect::to("/")).into_response()
+}
+
+/// Begins a session of an account's owner.
+pub async fn begin_for(app: &AppState, account: AccountId) -> ApiResult<SessionSecret> {
     let now = app.clock.now();
-    let until = now + SignedDuration::from_secs(SESSION_SECS);
+    let begun = app.store.begin_account_session(account, until(now), now);
+    Ok(begun.await?)
+}
+
+fn until(now: Timestamp) -> Timestamp {
+    now + SignedDuration::from_secs(SESSION_SECS)
+}
+
+/// Or why not, in words for the page.
+async fn by_key(
+    app: &AppState,
+    key: &str,
+    now: Timestamp,
+) -> ApiResult<Result<Begun, &'static str>> {
     let begun = if let Ok(key) = key.parse::<OperatorKey>() {
-        let session = app.store.begin_operator_session(&key, until, now).await;
-        session.map(|secret| (secret, "/rollouts"))
+        let begun = app.store.begin_operator_session(&key, until(now), now);
+        begun.await.map(|secret| Begun {
+            secret,
+            home: "/rollouts",
+        })
     } else if let Ok(token) = key.parse::<AccountToken>() {
-        let session = app.store.begin_owner_session(&token, until, now).await;
-        session.map(|secret| (secret, "/machines"))
+        let begun = app.store.begin_token_session(&token, until(now), now);
+        begun.await.map(|secret| Begun {
+            secret,
+            home: "/machines",
+        })
     } else {
-        return Ok(None);
+        return Ok(Err(WRONG_KEY));
     };
     match begun {
-        Ok(begun) => Ok(Some(begun)),
-        Err(StoreError::UnknownOperator | StoreError::UnknownToken) => Ok(None),
+        Ok(begun) => Ok(Ok(begun)),
+        Err(StoreError::UnknownOperator | StoreError::UnknownToken) => Ok(Err(WRONG_KEY)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Or why not, in words for the page. They are the same for an unknown address, an account
+/// without a password and a wrong password, and so is the time.
+async fn by_password(
+    app: &AppState,
+    email: &str,
+    password: &str,
+    now: Timestamp,
+) -> ApiResult<Result<Begun, &'static str>> {
+    let known = match email.trim().parse::<EmailAddress>() {
+        Ok(email) => app.store.credentials(&email).await?,
+        Err(_) => None,
+    };
+    let wrong = &app.web.wrong_passwords;
+    if let Some(known) = &known
+        && wrong.may_try(known.account, now).is_err()
+    {
+        return Ok(Err(GUARDED));
+    }
+    let hash = known.as_ref().and_then(|known| known.password.as_ref());
+    let is_right = app.web.passwords.is(password, hash).await?;
+    match known {
+        Some(known) if is_right => Ok(Ok(Begun {
+            secret: begin_for(app, known.account).await?,
+            home: "/account",
+        })),
+        Some(known) => {
+            wrong.count(known.account, now);
+            Ok(Err(WRONG_PASSWORD))
+        }
+        None => Ok(Err(WRONG_PASSWORD)),
     }
 }
 
 /// Where to go after signing in: one of our own pages and nowhere else.
 fn destination(next: &str) -> Option<String> {
     match next {
-        "/rollouts" | "/machines" => Some(next.to_owned()),
+        "/rollouts" | "/machines" | "/account" => Some(next.to_owned()),
         _ => {
             let id: RolloutId = next.strip_prefix("/rollouts/")?.parse().ok()?;
             Some(format!("/rollouts/{id}"))
@@ -176,38 +284,24 @@ fn page(
     app: &AppState,
     headers: &HeaderMap,
     nav: Nav,
-    next: String,
-    status: StatusCode,
+    sent: &SignInForm,
     refusal: Option<&'static str>,
 ) -> PageResult<Response> {
-    let cookies = app.web.cookies.at(headers);
-    // A second tab's form must not spoil the first one's.
-    let known = cookie(headers, cookies.form()).filter(|value| value.len() == 64);
-    let value = match known {
-        Some(value) => value.to_owned(),
-        None => random_value()?,
-    };
+    let form = OpenForm::new(app, headers, SIGN_IN)?;
     let page = SignInPage {
         nav,
-        token: form_token(&value, SIGN_IN),
-        next: destination(&next).unwrap_or_default(),
+        token: form.token.clone(),
+        next: destination(&sent.next).unwrap_or_default(),
+        email: sent.email.chars().take(254).collect(),
         refusal,
+        with_key: sent.is_by_key(),
+        registers: app.web.post.is_some(),
     };
-    let mut response = private(status, &page)?;
-    let set = cookies.set(cookies.form(), &value, FORM_SECS);
-    if let Ok(set) = HeaderValue::try_from(set) {
-        response.headers_mut().insert(SET_COOKIE, set);
-    }
-    Ok(response)
-}
-
-fn random_value() -> ApiResult<String> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|source| ApiError::Internal {
-        doing: "make a form",
-        source: source.into(),
-    })?;
-    Ok(hex::encode(bytes))
+    let status = match refusal {
+        Some(_) => StatusCode::FORBIDDEN,
+        None => StatusCode::OK,
+    };
+    Ok(form.on(private(status, &page)?))
 }
 
 #[cfg(test)]
@@ -218,7 +312,7 @@ mod tests {
     fn signing_in_leads_to_our_own_pages_alone() {
         let id = "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1";
         let rollout = format!("/rollouts/{id}");
-        for own in ["/rollouts", "/machines", &rollout] {
+        for own in ["/rollouts", "/machines", "/account", &rollout] {
             assert_eq!(destination(own).as_deref(), Some(own));
         }
         for other in [

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
+use suture_protocol::MachineId;
 use suture_rollout::{Candidate, Course, Phase, Published};
 use suture_store::{Account, Machine, Plan, ReportedState, Rollout};
 
 /// A machine as its owner sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnedMachine {
+    pub id: MachineId,
     pub hostname: String,
     pub kernel: String,
     /// In words.
@@ -46,6 +48,7 @@ impl OwnedMachine {
         let silent = last
             .is_some_and(|report| now.duration_since(report.at).as_secs() > Machine::SILENCE_SECS);
         Self {
+            id: machine.id.clone(),
             hostname: machine.hostname.to_string(),
             kernel: machine.kernel.release.to_string(),
             state: last.map_or("enrolled, not heard of yet", |report| words(&report.state)),

@@ -6,5 +6,6 @@ mod machines;
 mod repository;
 mod rollouts;
 mod service;
+mod sign_up;
 mod staged;
 mod world;

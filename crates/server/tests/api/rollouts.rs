@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use suture_protocol::ProblemKind;
 use suture_server::view::{DrawRecord, RolloutState, RolloutSummary, RolloutView};
-use suture_store::{Action, Actor, OperatorStore as _, Plan, Store as _, Subject};
+use suture_store::{
+    Action, Actor, OperatorStore as _, Plan, SignUpStore as _, Store as _, Subject,
+};
 
 use crate::world::{Answer, World, check_in_request, kernel, now, operator};
 
@@ -15,23 +17,23 @@ fn reason(text: &str) -> serde_json::Value {
 }
 
 /// What a browser says of a request from one of our own pages.
-const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+pub const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// The value of the cookie that an answer sets, as `name=value`.
-fn set_cookie(answer: &Answer) -> String {
+pub fn set_cookie(answer: &Answer) -> String {
     let set = answer.header("set-cookie").unwrap();
     set.split(';').next().unwrap().to_owned()
 }
 
 /// The token in the form that goes to `action`.
-fn token(page: &str, action: &str) -> String {
+pub fn token(page: &str, action: &str) -> String {
     let form = page.split(&format!("action=\"{action}\"")).nth(1).unwrap();
     let value = form.split("name=\"token\" value=\"").nth(1).unwrap();
     value.split('"').next().unwrap().to_owned()
 }
 
 /// Signs in and returns the cookie.
-fn sign_in(world: &World, key: &str) -> (Answer, String) {
+pub fn sign_in(world: &World, key: &str) -> (Answer, String) {
     let form = world.get("/sign-in");
     let (cookie, token) = (set_cookie(&form), token(&form.text(), "/sign-in"));
     let answer = world.post_form(
@@ -346,8 +348,16 @@ async fn a_followed_page_hears_of_a_change_and_ends_with_the_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_says_whether_their_machines_go_first() {
     let world = World::new().await;
-    let (account, owner) = world.account(Plan::Subscription).await;
-    let (_, cookie) = sign_in(&world, owner.secret.expose());
+    let (account, _) = world.account(Plan::Subscription).await;
+    let session = world
+        .store
+        .begin_account_session(
+            account.id,
+            now() + jiff::SignedDuration::from_hours(1),
+            now(),
+        )
+        .await;
+    let cookie = format!("__Host-suture-session={}", session.unwrap().expose());
     let page = world.get_with("/machines", &[("cookie", &cookie)]).text();
     assert!(page.contains("never drawn"), "{page}");
     let form_token = token(&page, "/machines/early");

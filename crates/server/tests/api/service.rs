@@ -9,13 +9,28 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 41] = [
     ("get", "/"),
+    ("get", "/account"),
+    ("get", "/account/delete"),
+    ("post", "/account/delete"),
+    ("post", "/account/sign-out-everywhere"),
+    ("post", "/account/tokens"),
+    ("post", "/account/tokens/revoke"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
     ("get", "/machines"),
     ("post", "/machines/early"),
+    ("post", "/machines/release"),
     ("get", "/openapi.json"),
+    ("get", "/password"),
+    ("post", "/password"),
+    ("get", "/password/new"),
+    ("post", "/password/new"),
+    ("get", "/register"),
+    ("post", "/register"),
+    ("get", "/register/confirm"),
+    ("post", "/register/confirm"),
     ("get", "/rollouts"),
     ("get", "/rollouts/stream"),
     ("get", "/rollouts/{id}"),
@@ -134,7 +149,7 @@ async fn the_page_lists_what_is_published() {
     let page = world.get("/");
     let text = page.text();
     for expected in [
-        "sudo livepatch enable TOKEN",
+        "sudo canonical-livepatch enable TOKEN",
         "6.12.117+deb13-amd64",
         "104.1",
         "CVE-2026-31413",

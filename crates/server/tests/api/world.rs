@@ -14,7 +14,7 @@ use suture_protocol::{
 };
 use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publisher};
 use suture_rollout::Scope;
-use suture_server::{Executor, ServerConfig, ServerError, Tls};
+use suture_server::{Executor, MailConfig, ServerConfig, ServerError, Tls};
 use suture_store::{
     Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, OperatorStore as _,
     Plan, Rollout, RolloutStore as _, Store,
@@ -87,18 +87,30 @@ impl Answer {
     }
 }
 
+/// How e-mails leave.
+enum Mail {
+    None,
+    Folder,
+    Server(String),
+}
+
 impl World {
     /// Behind TLS with a certificate of its own.
     pub async fn new() -> Self {
-        Self::start(true).await
+        Self::start(true, Mail::Folder).await
+    }
+
+    /// As [`World::new`], with e-mails that go to this mail server.
+    pub async fn with_mail_server(url: String) -> Self {
+        Self::start(true, Mail::Server(url)).await
     }
 
     /// Over plain HTTP, to send what no client library would.
     pub async fn plain() -> Self {
-        Self::start(false).await
+        Self::start(false, Mail::None).await
     }
 
-    async fn start(with_tls: bool) -> Self {
+    async fn start(with_tls: bool, mail: Mail) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let options = InitOptions::new(at("repository"), at("keys"), at("root-keys"));
@@ -115,7 +127,16 @@ impl World {
         };
         let tls = if with_tls { pem } else { Tls::Plain };
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = ServerConfig::new(listen, tls, at("repository"));
+        let mut config = ServerConfig::new(listen, tls, at("repository"));
+        config.mail = match mail {
+            Mail::None => None,
+            Mail::Folder => Some(MailConfig::Folder { folder: at("mail") }),
+            Mail::Server(url) => Some(MailConfig::Smtp {
+                url: url.into(),
+                from: "Suture <suture@example.org>".to_owned(),
+            }),
+        };
+        config.public_url = Some("https://patches.example.org/".to_owned());
 
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -168,6 +189,11 @@ impl World {
         let store = Arc::clone(&self.store);
         let executor = Executor::open(&config, store as _, Arc::clone(&self.clock) as _).await;
         executor.unwrap().look_now().await;
+    }
+
+    /// Where its e-mails lie.
+    pub fn mail(&self) -> PathBuf {
+        self.folder.path().join("mail")
     }
 
     pub fn repository(&self) -> PathBuf {

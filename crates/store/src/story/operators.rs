@@ -55,9 +55,9 @@ async fn a_revoked_key_ends_its_sessions(store: &dyn Store) {
 
 async fn a_session_ends_with_its_time_or_its_token(store: &dyn Store) {
     let (account, token) = account_with_token(store, "visitor@example.org").await;
-    let begin = || store.begin_owner_session(&token.secret, at(100), at(1));
+    let begin = || store.begin_token_session(&token.secret, at(100), at(1));
     let (one, other) = (begin().await.expect("begun"), begin().await.expect("begun"));
-    let owner = Some(Visitor::Owner(account.id));
+    let owner = Some(Visitor::TokenHolder(account.id));
     assert_eq!(store.session(&one, at(99)).await.expect("answered"), owner);
     assert_eq!(store.session(&one, at(100)).await.expect("answered"), None);
     store.end_session(&other).await.expect("ended");

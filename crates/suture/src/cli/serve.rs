@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use suture_server::{ServerConfig, Tls};
+use suture_server::{MailConfig, ServerConfig, Tls};
 use suture_store::SystemClock;
 use suture_store_sqlite::SqliteStore;
 use tokio::sync::oneshot;
@@ -40,10 +40,39 @@ pub struct Args {
     /// Seconds between two looks at a rollout's evidence.
     #[arg(long, default_value_t = ServerConfig::DEFAULT_LOOK_INTERVAL_SECS)]
     look_interval_secs: u64,
+    /// Where people reach the service, like `https://patches.example.org`, for links in e-mails
+    /// [default: where it listens].
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Write e-mails into this folder, a file each, instead of sending them.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "smtp_url_file")]
+    mail_folder: Option<PathBuf>,
+    /// File with the mail server's address, like `smtps://user:password@mail.example.org`. Without
+    /// this and `--mail-folder` nobody can register by themselves.
+    #[arg(long, value_name = "FILE", requires = "mail_from")]
+    smtp_url_file: Option<PathBuf>,
+    /// Sender of e-mails, like `Suture <suture@example.org>`.
+    #[arg(long, value_name = "ADDRESS")]
+    mail_from: Option<String>,
+}
+
+impl Args {
+    fn mail(&self) -> anyhow::Result<Option<MailConfig>> {
+        if let Some(folder) = self.mail_folder.clone() {
+            return Ok(Some(MailConfig::Folder { folder }));
+        }
+        let (Some(file), Some(from)) = (&self.smtp_url_file, &self.mail_from) else {
+            return Ok(None);
+        };
+        let url = super::read_input_text(file)?.trim().to_owned().into();
+        let from = from.clone();
+        Ok(Some(MailConfig::Smtp { url, from }))
+    }
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging();
+    let mail = args.mail()?;
     let tls = match (args.tls_certificate, args.tls_key) {
         (Some(cert), Some(key)) => Tls::Pem { cert, key },
         _ => Tls::Plain,
@@ -52,6 +81,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut config = ServerConfig::new(args.listen, tls, args.repository);
     config.check_in_interval_secs = args.check_in_interval_secs;
     config.look_interval_secs = args.look_interval_secs;
+    config.mail = mail;
+    config.public_url = args.public_url;
     config.default_plan = match args.rollout_plan.as_str() {
         "none" => None,
         plan => Some(super::rollout::read_plan(plan)?),
