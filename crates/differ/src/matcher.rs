@@ -304,7 +304,9 @@ impl<'a> Matcher<'a> {
     fn same_entries(&self, attempt: &Attempt, old: usize, new: usize) -> bool {
         let list = |map: &HashMap<usize, Vec<Entry>>, function| {
             let mut entries = map.get(function).cloned().unwrap_or_default();
-            entries.retain(|entry| !matches!(entry.table, Table::Sites(_) | Table::OrcIp));
+            entries.retain(|entry| {
+                !matches!(entry.table, Table::Sites(_) | Table::Call | Table::OrcIp)
+            });
             entries.sort_by_key(|entry| (entry.table, entry.site, entry.range));
             entries
         };

@@ -17,6 +17,8 @@ pub(crate) enum Table {
     Paravirt,
     /// Lists of bare places: nothing but the code itself decides what is in them.
     Sites(u64),
+    /// `.call_sites`: calls that count their depth, where the kernel does that at all.
+    Call,
     /// `.orc_unwind_ip`, with one entry of `.orc_unwind` for each of its own.
     OrcIp,
 }
@@ -116,9 +118,8 @@ pub(crate) fn role(name: &str) -> Role {
         "__jump_table" => Role::Table(Table::Jump),
         ".static_call_sites" => Role::Table(Table::StaticCall),
         ".parainstructions" => Role::Table(Table::Paravirt),
-        ".smp_locks" | ".retpoline_sites" | ".return_sites" | ".call_sites" => {
-            Role::Table(Table::Sites(4))
-        }
+        ".smp_locks" | ".retpoline_sites" | ".return_sites" => Role::Table(Table::Sites(4)),
+        ".call_sites" => Role::Table(Table::Call),
         "__mcount_loc" | "_kprobe_blacklist" => Role::Table(Table::Sites(8)),
         ".orc_unwind_ip" => Role::Table(Table::OrcIp),
         ".orc_unwind" => Role::Orc,
@@ -254,7 +255,7 @@ fn entry_size(
         Table::Exception => sizes.ex_table,
         Table::Paravirt => sizes.parainstructions,
         Table::StaticCall => 8,
-        Table::OrcIp => 4,
+        Table::OrcIp | Table::Call => 4,
         Table::Sites(size) => size,
     };
     let sound = match table {

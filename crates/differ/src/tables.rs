@@ -8,6 +8,9 @@ use crate::resolve::{ReferencedSymbol, SymbolKind};
 use crate::special::{Entry, Table, original_length, replacement_length};
 use crate::unit::{Range, Target};
 
+/// Bytes of `call rel32`.
+const CALL_LENGTH: u64 = 5;
+
 /// What happens to an entry about a static key or a static call.
 enum Fate {
     Keep,
@@ -25,6 +28,7 @@ impl Extractor<'_> {
             Table::StaticCall => self.static_call(entry, &owner),
             Table::Altinstructions => self.alternative(entry, &owner),
             Table::Paravirt => self.rewritten(entry, 16, &owner),
+            Table::Call => self.counted_call(entry, &owner),
             Table::Bug | Table::Exception | Table::Sites(_) | Table::OrcIp => Fate::Keep,
         };
         match fate {
@@ -172,6 +176,15 @@ impl Extractor<'_> {
                 symbol: symbol.clone(),
                 section: self.units.new.section(section).name.clone(),
             }),
+        }
+    }
+
+    /// `.call_sites`: the kernel reads the call's target when it loads the patch. One that it fills
+    /// in later is better left uncounted.
+    fn counted_call(&self, entry: &Entry, owner: &str) -> Fate {
+        match self.rewritten(entry, CALL_LENGTH, owner) {
+            Fate::Keep => Fate::Keep,
+            Fate::Drop | Fate::Refuse(_) => Fate::Drop,
         }
     }
 
