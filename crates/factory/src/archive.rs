@@ -10,6 +10,7 @@ use std::process::Command;
 use crate::command::{Log, run};
 use crate::error::FactoryError;
 use crate::files::{self, Lock};
+use crate::suite::Suite;
 
 /// A package in one version, e.g. `linux-source-6.1` `6.1.187-1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +19,13 @@ pub struct Package {
     pub version: String,
 }
 
-/// The archive as the machine's apt is configured, with a folder for downloads.
+/// The archive as the machine's apt is configured, or another release of it; with a folder for
+/// downloads.
 #[derive(Debug, Clone)]
 pub struct Archive {
     downloads: PathBuf,
+    /// None: the machine's own release.
+    suite: Option<Suite>,
     log: Log,
 }
 
@@ -29,8 +33,66 @@ impl Archive {
     pub fn new(cache: &Path, log: Log) -> Self {
         Self {
             downloads: cache.join("packages"),
+            suite: None,
             log,
         }
+    }
+
+    /// The archive of another release.
+    pub fn of_suite(cache: &Path, suite: Suite, log: Log) -> Self {
+        Self {
+            suite: Some(suite),
+            ..Self::new(cache, log)
+        }
+    }
+
+    /// The machine's own release, and the others that its mirror may have.
+    pub fn all(cache: &Path, log: &Log) -> Result<Vec<Self>, FactoryError> {
+        let others = Suite::others(cache, log)?.into_iter();
+        let others = others.map(|suite| Self::of_suite(cache, suite, log.clone()));
+        Ok(std::iter::once(Self::new(cache, log.clone()))
+            .chain(others)
+            .collect())
+    }
+
+    /// The first release of [`Self::all`] for which `has` holds.
+    pub fn find(
+        cache: &Path,
+        log: &Log,
+        has: impl Fn(&Self) -> Result<bool, FactoryError>,
+    ) -> Result<Option<Self>, FactoryError> {
+        for archive in Self::all(cache, log)? {
+            match has(&archive) {
+                Ok(true) => return Ok(Some(archive)),
+                Ok(false) => {}
+                // The mirror need not have every release.
+                Err(error) if archive.suite.is_some() => {
+                    log.note(&format!("a release is left out: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the archive offers a package in its very version.
+    pub fn offers(&self, package: &Package) -> Result<bool, FactoryError> {
+        Ok(self.versions(&package.name)?.contains(&package.version))
+    }
+
+    /// None: the machine's own release.
+    pub fn suite(&self) -> Option<&Suite> {
+        self.suite.as_ref()
+    }
+
+    /// An apt program that knows this release as it is in the archive today.
+    fn apt(&self, program: &str) -> Result<Command, FactoryError> {
+        let mut command = Command::new(program);
+        if let Some(suite) = &self.suite {
+            suite.refresh(&self.log)?;
+            command.args(suite.options());
+        }
+        Ok(command)
     }
 
     /// The versions on offer, as apt lists them (newest first).
@@ -50,7 +112,7 @@ impl Archive {
             return Ok(HashMap::new());
         }
         let output = run(
-            Command::new("apt-cache").arg("madison").args(names),
+            self.apt("apt-cache")?.arg("madison").args(names),
             "apt",
             &self.log,
         )?;
@@ -59,7 +121,7 @@ impl Archive {
 
     /// Names of packages that match an extended regular expression.
     pub fn names(&self, pattern: &str) -> Result<Vec<String>, FactoryError> {
-        let mut command = Command::new("apt-cache");
+        let mut command = self.apt("apt-cache")?;
         let output = run(
             command.args(["search", "--names-only", pattern]),
             "apt",
@@ -98,7 +160,7 @@ impl Archive {
         if path.exists() {
             return Ok(path);
         }
-        if !self.versions(name)?.contains(version) {
+        if !self.offers(package)? {
             let wanted = format!(" in version {version}");
             return Err(FactoryError::NotInArchive {
                 package: name.clone(),
@@ -107,7 +169,7 @@ impl Archive {
         }
         let scratch = tempfile::tempdir_in(&self.downloads)
             .map_err(FactoryError::file("make a folder in", &self.downloads))?;
-        let mut command = Command::new("apt-get");
+        let mut command = self.apt("apt-get")?;
         // Root's download into a private folder needs no second user.
         command.args(["-o", "APT::Sandbox::User=root", "-q", "download"]);
         command

@@ -55,10 +55,13 @@ pub(crate) fn run(
 /// The command as a person would type it, shortened to 400 characters.
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let line = words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    // What comes before says how the build root is put together.
+    let inside = words.iter().position(|word| word == "--");
+    let inside = inside
+        .filter(|_| words[0] == "bwrap")
+        .map_or(0, |at| at + 1);
+    let line = words[inside..].join(" ");
     match line.char_indices().nth(400) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

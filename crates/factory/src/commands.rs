@@ -19,6 +19,8 @@ use crate::tree::Tree;
 /// First line of the kept list; another one is not read but made anew.
 const FORMAT: &str = "suture compile commands 1";
 
+const OBJTOOL: &str = "tools/objtool/objtool";
+
 /// Folders whose units never run in the started kernel: what only starts it, and what is built
 /// to help the build.
 const NOT_RUNNING: [&str; 7] = [
@@ -67,6 +69,20 @@ impl CompileCommand {
         forced.map(|(_, file)| file.trim_start_matches("./"))
     }
 
+    /// objtool with its flags, if it runs late in this kernel; without `--module`.
+    fn late_objtool(&self) -> Option<String> {
+        let (_, run) = self.text.split_once(" ; ")?;
+        let words: Vec<&str> = run.split_whitespace().collect();
+        let (object, flags) = words.split_last()?;
+        let late = flags.first()?.contains(OBJTOOL) && flags.contains(&"--link");
+        let flags = flags.iter().copied().filter(|flag| *flag != "--module");
+        (late && **object == self.object).then(|| flags.collect::<Vec<_>>().join(" "))
+    }
+
+    fn has_objtool(&self) -> bool {
+        self.text.contains(OBJTOOL)
+    }
+
     /// Whether it is C and not assembler.
     pub fn is_c(&self) -> bool {
         self.source.ends_with(".c")
@@ -97,7 +113,7 @@ impl Commands {
         {
             return Ok(Self::new(text.lines().filter_map(kept_line).collect()));
         }
-        let commands = Self::new(dry_run(tree, log)?);
+        let commands = Self::new(with_objtool(dry_run(tree, log)?));
         if let Some(missing) = commands.first_missing(&modules()?) {
             return Err(FactoryError::PackageIncomplete {
                 release: tree.release().clone(),
@@ -136,6 +152,12 @@ impl Commands {
         indexes.iter().map(|&index| &self.units[index])
     }
 
+    /// objtool with its flags for a module, if it runs late in this kernel: on what is linked.
+    pub fn late_objtool(&self) -> Option<String> {
+        let late = self.units.iter().find_map(CompileCommand::late_objtool);
+        late.map(|run| format!("{run} --module"))
+    }
+
     pub fn all(&self) -> &[CompileCommand] {
         &self.units
     }
@@ -155,7 +177,8 @@ fn dry_run(tree: &Tree, log: &Log) -> Result<Vec<CompileCommand>, FactoryError> 
     // the distribution signs are not here, and 2 is make's answer to that.
     make.args(["--dry-run", "--keep-going", "-j1"]);
     make.args(["KBUILD_BUILTIN=1", "KBUILD_MODULES=1", "./"]);
-    let script = "\"$@\" | grep -a 'scripts/basic/fixdep .*\\.cmd' > \"$0\"; \
+    let script = "\"$@\" | grep -a -e 'scripts/basic/fixdep .*\\.cmd' \
+        -e 'tools/objtool/objtool .*\\.o$' > \"$0\"; \
         made=${PIPESTATUS[0]}; [ \"$made\" = 0 ] || [ \"$made\" = 2 ]";
     let mut bash = Command::new("bash");
     bash.arg("-c").arg(script).arg(&printed);
@@ -167,7 +190,22 @@ fn dry_run(tree: &Tree, log: &Log) -> Result<Vec<CompileCommand>, FactoryError> 
     run(&mut bash, "make", log)?;
     let text = files::read(&printed)?;
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().filter_map(printed_line).collect())
+    let mut units: Vec<CompileCommand> = text.lines().filter_map(printed_line).collect();
+    let separate: HashMap<&str, &str> = text.lines().filter_map(separate_objtool).collect();
+    for unit in units.iter_mut().filter(|unit| !unit.has_objtool()) {
+        if let Some(run) = separate.get(unit.object.as_str()) {
+            unit.text = format!("{} ; {run}", unit.text);
+        }
+    }
+    Ok(units)
+}
+
+/// Older Kbuild runs objtool by a line of its own: the object, and the run.
+fn separate_objtool(line: &str) -> Option<(&str, &str)> {
+    let of_unit = !line.contains("scripts/basic/fixdep ");
+    let start = line.find("./tools/objtool/objtool ").filter(|_| of_unit)?;
+    let run = line[start..].trim_end();
+    Some((run.split(' ').next_back()?, run))
 }
 
 /// Reads `… scripts/basic/fixdep DEPENDENCIES OBJECT 'COMMAND' > …` (kernel:
@@ -190,6 +228,23 @@ fn printed_line(line: &str) -> Option<CompileCommand> {
         object,
         text,
     })
+}
+
+/// Where objtool runs late, on what is linked, the commands of most units lack it; only a module
+/// that is one unit has it in its own command. It runs on each unit alone just as well, so every
+/// unit gets it here, and objects are compared and taken apart as they are in the running kernel.
+fn with_objtool(mut units: Vec<CompileCommand>) -> Vec<CompileCommand> {
+    let Some(late) = units.iter().find_map(CompileCommand::late_objtool) else {
+        return units;
+    };
+    for unit in &mut units {
+        if unit.is_c() && !unit.has_objtool() {
+            let module = unit.text.split(' ').any(|word| word == "-DMODULE");
+            let module = if module { " --module" } else { "" };
+            unit.text = format!("{} ; {late}{module} {}", unit.text, unit.object);
+        }
+    }
+    units
 }
 
 /// The compiled file is the compiler's last argument.
@@ -254,6 +309,38 @@ mod tests {
         );
         let built_in = printed_line(&printed("a/x.o", "-DKBUILD_MODNAME=x", "a/x.c")).unwrap();
         assert_eq!(built_in.linked_into(), [ObjectName::vmlinux()]);
+    }
+
+    #[test]
+    fn a_late_objtool_runs_on_every_unit() {
+        let late = printed("a/one.o", "-DMODULE", "a/one.c")
+            .replace("objtool --orc", "objtool --orc --link --module");
+        let of_many = |flags: &str| {
+            let text = printed("b/x.o", flags, "b/x.c");
+            text.replace("; ./tools/objtool/objtool --orc b/x.o", "")
+        };
+        let lines = [late, of_many("-DMODULE"), of_many("")];
+        let units = lines.iter().filter_map(|line| printed_line(line)).collect();
+        let ends: Vec<String> = with_objtool(units)
+            .iter()
+            .map(|unit| {
+                unit.text
+                    .split_once("objtool/objtool ")
+                    .unwrap()
+                    .1
+                    .to_owned()
+            })
+            .collect();
+        let expected = [
+            "--orc --link --module a/one.o",
+            "--orc --link --module b/x.o",
+            "--orc --link b/x.o",
+        ];
+        assert_eq!(ends, expected);
+        let early: Vec<_> = printed_line(&printed("a/x.o", "", "a/x.c"))
+            .into_iter()
+            .collect();
+        assert_eq!(with_objtool(early.clone()), early);
     }
 
     #[test]

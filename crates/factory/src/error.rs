@@ -30,7 +30,7 @@ pub enum FactoryError {
     },
     #[error(
         "the archive offers no `{package}`{wanted}; run `apt-get update`, or name a kernel that \
-         `apt-cache search '^linux-image-[0-9]'` lists"
+         `suture kernels` lists"
     )]
     NotInArchive { package: String, wanted: String },
     #[error("`{release}` is no release this factory can find sources for: {why}")]
@@ -38,15 +38,14 @@ pub enum FactoryError {
         release: KernelRelease,
         why: &'static str,
     },
-    #[error(
-        "kernel {release} was built with `{wanted}`, this machine's `{program}` is `{found}`; \
-         install that very compiler"
-    )]
+    #[error("kernel {release} was built with `{wanted}`, and `{program}` is `{found}` {place}")]
     WrongCompiler {
         release: KernelRelease,
         program: String,
         wanted: String,
         found: String,
+        /// Where it was looked for, and what to do.
+        place: &'static str,
     },
     #[error(
         "preparing the tree of {release} changes its configuration ({difference}); a tool that \
@@ -55,6 +54,12 @@ pub enum FactoryError {
     ConfigurationChanged {
         release: KernelRelease,
         difference: String,
+    },
+    #[error("no live patch can be made for kernel {release}: {why} (`{setting}`)")]
+    Unservable {
+        release: KernelRelease,
+        setting: &'static str,
+        why: &'static str,
     },
     #[error("the packages of kernel {release} hold no `{what}`")]
     PackageIncomplete {

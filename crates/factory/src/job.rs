@@ -181,7 +181,7 @@ impl Job<'_> {
     fn both(&self, unit: Unit, copy: &WorkingCopy) -> Result<Both, FactoryError> {
         let (original, patched) = rayon::join(
             || unit.original(&self.kernel.tree, self.log),
-            || unit.patched(copy.path(), self.log),
+            || unit.patched(&self.kernel.tree, copy.path(), self.log),
         );
         let original = original?;
         let patched = patched.map_err(|error| does_not_compile(&unit.source, error))?;
@@ -322,7 +322,9 @@ impl Job<'_> {
         step(self.progress, "linking and checking the module", || {
             let folder =
                 tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
-            let module = link::link(&self.kernel.tree, folder.path(), glue, &parts, self.log)?;
+            let objtool = self.kernel.commands.late_objtool();
+            let (tree, folder) = (&self.kernel.tree, folder.path());
+            let module = link::link(tree, objtool.as_deref(), folder, glue, &parts, self.log)?;
             link::check(&module, &facts.symvers, &facts.vermagic)?;
             Ok(module)
         })

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use suture_differ::object::{Object, SymbolSection};
 use suture_kernel::modinfo::Modinfo;
@@ -20,9 +19,11 @@ const SHN_LIVEPATCH: u16 = 0xff20;
 /// Links the module in `folder`, which must be empty, and gives its unsigned bytes.
 ///
 /// Kbuild links and adds what every module carries. The livepatch sections are made last,
-/// because the linker would destroy them.
+/// because the linker would destroy them. `late_objtool` is the run of objtool that Kbuild would
+/// do on the linked module: the extracted objects have had theirs, so the glue gets it alone.
 pub(crate) fn link(
     tree: &Tree,
+    late_objtool: Option<&str>,
     folder: &Path,
     glue: &Glue<'_>,
     extracted: &[Vec<u8>],
@@ -33,7 +34,7 @@ pub(crate) fn link(
     let mut names = Vec::new();
     for (index, object) in extracted.iter().enumerate() {
         let name = format!("unit{index}.o");
-        files::write(&folder.join(format!("{name}_shipped")), object)?;
+        files::write(&folder.join(&name), object)?;
         files::write(&folder.join(format!(".{name}.cmd")), b"")?;
         names.push(name);
     }
@@ -41,17 +42,31 @@ pub(crate) fn link(
         &folder.join("Kbuild"),
         glue::kbuild(&module, &names).as_bytes(),
     )?;
-    let mut make = tree.make_command();
-    // Debug information would carry this folder's name into the build id.
-    make.arg(format!("M={}", folder.display())).args([
-        "KCFLAGS=-g0",
-        "KBUILD_MODPOST_WARN=1",
-        "modules",
-    ]);
-    run(&mut make, "make", log)?;
+    let make = |arguments: &[&str]| {
+        let mut make = tree.make_command();
+        make.arg(format!("M={}", folder.display()));
+        // Debug information would carry this folder's name into the build id.
+        make.args(["KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"]);
+        run(make.args(arguments), "make", log)
+    };
+    if let Some(objtool) = late_objtool {
+        let glue = folder.join("glue.o");
+        make(&["glue.o"])?;
+        let mut shell = tree.command("sh", tree.path());
+        let text = format!("{objtool} {}", glue.display());
+        run(shell.arg("-c").arg(text), "linux-kbuild", log)?;
+        let ready = files::read(&glue)?;
+        make(&["objtool=true", "modules"])?;
+        if files::read(&glue)? != ready {
+            let why = "Kbuild compiled `glue.c` again, and objtool has not seen that".to_owned();
+            return Err(FactoryError::UnsoundModule(why));
+        }
+    } else {
+        make(&["modules"])?;
+    }
     let linked = folder.join(format!("{module}.ko"));
     let stripped = folder.join("stripped.ko");
-    let mut objcopy = Command::new("objcopy");
+    let mut objcopy = tree.command("objcopy", folder);
     objcopy.arg("--strip-debug");
     for (compiled, real) in HELPERS {
         objcopy.arg(format!(

@@ -8,7 +8,6 @@ use suture_kernel::symvers::Symvers;
 use suture_kernel::vmlinux::Vmlinux;
 use suture_kernel::{KernelBuild, KernelRelease, ObjectName};
 
-use crate::archive::Archive;
 use crate::command::Log;
 use crate::commands::Commands;
 use crate::error::FactoryError;
@@ -43,9 +42,10 @@ impl OpenedKernel {
         log: &Log,
         progress: &dyn Progress,
     ) -> Result<Self, FactoryError> {
-        let archive = Archive::new(cache, log.clone());
-        let shipped = step(progress, &format!("fetching kernel {release}"), || {
-            ShippedKernel::fetch(cache, &archive, release)
+        let (archive, shipped) = step(progress, &format!("fetching kernel {release}"), || {
+            let archive = ShippedKernel::archive(cache, release, log)?;
+            let shipped = ShippedKernel::fetch(cache, &archive, release)?;
+            Ok::<_, FactoryError>((archive, shipped))
         })?;
         let tree = step(
             progress,

@@ -167,11 +167,11 @@ fn is_changed(
     }
     let folder = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
     let (before, after) = (folder.path().join("before"), folder.path().join("after"));
-    if preprocess(command, tree.path(), &before, log).is_err() {
+    if preprocess(command, tree, tree.path(), &before, log).is_err() {
         let Some(unit) = &unit else { return Ok(true) };
         // It wants a file that Kbuild makes in its folder; the compile lets Kbuild make it.
         unit.plain(tree, log)?;
-        preprocess(command, tree.path(), &before, log)?;
+        preprocess(command, tree, tree.path(), &before, log)?;
     }
     if let Some(unit) = &unit {
         read = unit.keep_dependencies(&before)?;
@@ -180,7 +180,7 @@ fn is_changed(
         return Ok(false);
     }
     copy.complete(tree, &read)?;
-    if preprocess(command, copy.path(), &after, log).is_err() {
+    if preprocess(command, tree, copy.path(), &after, log).is_err() {
         // The compiler will say why.
         return Ok(true);
     }

@@ -9,8 +9,10 @@ use suture_kernel::vmlinux::Vmlinux;
 use suture_kernel::{Architecture, KernelBuild, KernelRelease};
 
 use crate::archive::{Archive, Package};
+use crate::command::Log;
 use crate::error::FactoryError;
 use crate::files::{self, Lock};
+use crate::suite::Suite;
 
 /// The folders and packages of one kernel release in the cache.
 #[derive(Debug, Clone)]
@@ -24,6 +26,32 @@ pub struct ShippedKernel {
 }
 
 impl ShippedKernel {
+    /// The release of the distribution that offers the kernel: the one that it was fetched from
+    /// before, the machine's own, or another one on the machine's mirror.
+    pub fn archive(
+        cache: &Path,
+        release: &KernelRelease,
+        log: &Log,
+    ) -> Result<Archive, FactoryError> {
+        let folder = folder(cache, release);
+        let suite = folder.join("suite");
+        if suite.exists() {
+            let suite = Suite::named(cache, files::read_text(&suite)?.trim(), log)?;
+            return Ok(Archive::of_suite(cache, suite, log.clone()));
+        }
+        if folder.join("version").exists() {
+            return Ok(Archive::new(cache, log.clone()));
+        }
+        let image = format!("linux-image-{release}");
+        let found = Archive::find(cache, log, |archive| {
+            Ok(!archive.versions(&image)?.is_empty())
+        })?;
+        found.ok_or_else(|| FactoryError::NotInArchive {
+            package: image,
+            wanted: " in any release of the distribution".to_owned(),
+        })
+    }
+
     /// Finds the release in the archive and unpacks its image and headers, once.
     pub fn fetch(
         cache: &Path,
@@ -31,9 +59,7 @@ impl ShippedKernel {
         release: &KernelRelease,
     ) -> Result<Self, FactoryError> {
         let architecture = Architecture::Amd64;
-        let folder = cache
-            .join("kernels")
-            .join(format!("{release}_{architecture}"));
+        let folder = folder(cache, release);
         let _lock = Lock::wait(&files::beside(&folder, "lock"))?;
         let kept = folder.join("version");
         let version = if kept.exists() {
@@ -46,11 +72,27 @@ impl ShippedKernel {
             version: version.clone(),
         };
         archive.unpack(&image, &folder.join("image"))?;
+        if !folder
+            .join(format!("image/boot/vmlinuz-{release}"))
+            .exists()
+        {
+            // Newer packages only name those that have the image and the modules.
+            for part in ["binary", "modules"] {
+                let package = Package {
+                    name: format!("linux-{part}-{release}"),
+                    version: version.clone(),
+                };
+                archive.unpack(&package, &folder.join(part))?;
+            }
+        }
         let headers = Package {
             name: format!("linux-headers-{release}"),
             version: version.clone(),
         };
         archive.unpack(&headers, &folder.join("headers"))?;
+        if let Some(suite) = archive.suite() {
+            files::write(&folder.join("suite"), suite.name().as_bytes())?;
+        }
         files::write(&kept, version.as_bytes())?;
         let source = Package {
             name: source_package(release)?,
@@ -69,16 +111,35 @@ impl ShippedKernel {
         &self.folder
     }
 
-    /// The compressed image, as a boot loader takes it.
-    pub fn vmlinuz(&self) -> PathBuf {
-        self.folder
-            .join(format!("image/boot/vmlinuz-{}", self.release))
+    /// The factory's cache, in which the kernel's folder is.
+    pub(crate) fn cache(&self) -> &Path {
+        self.folder.ancestors().nth(2).unwrap_or(&self.folder)
     }
 
-    /// The folder `lib/modules/RELEASE` of the image package.
+    /// The compressed image, as a boot loader takes it.
+    pub fn vmlinuz(&self) -> PathBuf {
+        let release = &self.release;
+        self.first_of(&[
+            format!("image/boot/vmlinuz-{release}"),
+            format!("binary/usr/lib/modules/{release}/vmlinuz"),
+        ])
+    }
+
+    /// The folder `lib/modules/RELEASE` of the package that has the modules.
     pub fn modules(&self) -> PathBuf {
-        self.folder
-            .join(format!("image/lib/modules/{}", self.release))
+        let release = &self.release;
+        self.first_of(&[
+            format!("modules/usr/lib/modules/{release}"),
+            format!("image/usr/lib/modules/{release}"),
+            format!("image/lib/modules/{release}"),
+        ])
+    }
+
+    /// The first of these places in the unpacked packages that is there, or the last.
+    fn first_of(&self, places: &[String]) -> PathBuf {
+        let mut paths = places.iter().map(|place| self.folder.join(place));
+        let last = paths.next_back().unwrap_or_default();
+        paths.find(|path| path.exists()).unwrap_or(last)
     }
 
     fn headers(&self) -> PathBuf {
@@ -158,6 +219,14 @@ impl ShippedKernel {
     }
 }
 
+/// Where a kernel is kept.
+fn folder(cache: &Path, release: &KernelRelease) -> PathBuf {
+    let architecture = Architecture::Amd64;
+    cache
+        .join("kernels")
+        .join(format!("{release}_{architecture}"))
+}
+
 /// `linux-source-6.1` for `6.1.0-53-amd64`, `linux-source-6.12` for `6.12.117+deb13-amd64`.
 fn source_package(release: &KernelRelease) -> Result<String, FactoryError> {
     let mut numbers = release.as_str().split('.');
@@ -207,33 +276,62 @@ fn module_name(path: &Path) -> Option<String> {
     (extension == "ko" || extension.starts_with("ko.")).then(|| stem.replace('-', "_"))
 }
 
-/// The stock kernels that the archive offers for a source package's series, with the version
-/// of each, newest first: `("6.1.0-53-amd64", "6.1.187-1")`.
-pub fn stock_releases(
+/// A stock kernel on offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockKernel {
+    pub release: KernelRelease,
+    /// Version of its packages.
+    pub version: String,
+    /// Whether the archive has the very source that it was built from.
+    pub has_source: bool,
+}
+
+/// The stock kernels that the archive offers, newest first; of one series (`6.12`), or of all.
+pub fn stock_kernels(
     archive: &Archive,
-    series: &str,
-) -> Result<Vec<(KernelRelease, String)>, FactoryError> {
-    let pattern = format!(
-        "^linux-image-{}\\.[0-9]+(-[0-9]+)?[^-]*-amd64$",
+    series: Option<&str>,
+) -> Result<Vec<StockKernel>, FactoryError> {
+    let series = series.map_or("[0-9]+\\.[0-9]+".to_owned(), |series| {
         series.replace('.', "\\.")
-    );
+    });
+    let images = format!("^linux-image-{series}\\.[0-9]+(-[0-9]+)?[^-]*-amd64$");
+    let mut names = archive.names(&images)?;
+    names.extend(archive.names(&format!("^linux-source-{series}$"))?);
+    let versions = archive.all_versions(&names)?;
     let mut found = Vec::new();
-    for (name, versions) in archive.all_versions(&archive.names(&pattern)?)? {
-        let release = name
-            .trim_start_matches("linux-image-")
-            .parse::<KernelRelease>();
-        if let (Ok(release), Some(version)) = (release, versions.into_iter().next()) {
-            found.push((release, version));
-        }
+    for (name, offered) in &versions {
+        let release = name.strip_prefix("linux-image-").map(str::parse);
+        let (Some(Ok(release)), Some(version)) = (release, offered.first()) else {
+            continue;
+        };
+        let sources = source_package(&release).ok();
+        let sources = sources.and_then(|package| versions.get(&package));
+        found.push(StockKernel {
+            release,
+            version: version.clone(),
+            has_source: sources.is_some_and(|sources| sources.contains(version)),
+        });
     }
     let mut failure = None;
-    found.sort_by(|(_, left), (_, right)| {
-        crate::archive::compare_versions(right, left).unwrap_or_else(|error| {
+    found.sort_by(|left, right| {
+        crate::archive::compare_versions(&right.version, &left.version).unwrap_or_else(|error| {
             failure = Some(error);
             std::cmp::Ordering::Equal
         })
     });
     failure.map_or(Ok(found), Err)
+}
+
+/// Release and version of the stock kernels of a series, newest first:
+/// `("6.1.0-53-amd64", "6.1.187-1")`.
+pub fn stock_releases(
+    archive: &Archive,
+    series: &str,
+) -> Result<Vec<(KernelRelease, String)>, FactoryError> {
+    let kernels = stock_kernels(archive, Some(series))?.into_iter();
+    Ok(kernels
+        .map(|kernel| (kernel.release, kernel.version))
+        .collect())
 }
 
 #[cfg(test)]

@@ -7,11 +7,16 @@ use std::process::Command;
 use suture_kernel::KernelRelease;
 
 use crate::archive::Archive;
+use crate::build_root::{BuildRoot, Place};
 use crate::command::{Log, run};
 use crate::error::FactoryError;
 use crate::files::{self, Lock};
+use crate::servable;
 use crate::shipped::ShippedKernel;
 use crate::sources::unpack_tree;
+
+/// What Kconfig asks for where the kernel has parts in Rust.
+const RUST_PACKAGES: [&str; 4] = ["bindgen", "rust-src", "rustc", "rustfmt"];
 
 /// A source tree in which single units can be compiled as the distribution did.
 #[derive(Debug, Clone)]
@@ -19,6 +24,7 @@ pub struct Tree {
     path: PathBuf,
     folder: PathBuf,
     compiler: Compiler,
+    place: Place,
     release: KernelRelease,
     log: Log,
 }
@@ -43,11 +49,30 @@ impl Tree {
         log: &Log,
     ) -> Result<Self, FactoryError> {
         let configuration = shipped.configuration()?;
-        let compiler = Compiler::of(&configuration, shipped)?;
+        if let Some((setting, why)) = servable::obstacle(&configuration) {
+            let release = shipped.release.clone();
+            return Err(FactoryError::Unservable {
+                release,
+                setting,
+                why,
+            });
+        }
+        let prepared = shipped.folder().join("tree").exists();
+        let fetch = || match prepared {
+            true => Ok(()),
+            false => archive.fetch(&shipped.source).map(drop),
+        };
+        let (found, fetched) = rayon::join(
+            || Compiler::of(&configuration, shipped, archive, log),
+            fetch,
+        );
+        let (compiler, place) = found?;
+        fetched?;
         let tree = Self {
             path: shipped.folder().join("tree"),
             folder: shipped.folder().to_owned(),
             compiler,
+            place,
             release: shipped.release.clone(),
             log: log.clone(),
         };
@@ -95,10 +120,9 @@ impl Tree {
 
     /// `make` in a tree with everything that names the compiler and the release.
     fn make_in(&self, tree: &Path) -> Command {
-        let mut make = Command::new("make");
-        make.arg("-C")
-            .arg(tree)
-            .arg(format!("CC={}", self.compiler.program));
+        let mut make = self.place.command("make", tree);
+        make.arg("-C").arg(tree);
+        make.arg(format!("CC={}", self.compiler.program));
         make.arg(format!("HOSTCC={}", self.compiler.host_program()));
         make.arg(format!("KERNELRELEASE={}", self.release));
         make.args(["KBUILD_BUILD_USER=suture", "KBUILD_BUILD_HOST=suture"]);
@@ -109,6 +133,11 @@ impl Tree {
     /// `make` in the prepared tree.
     pub(crate) fn make_command(&self) -> Command {
         self.make_in(&self.path)
+    }
+
+    /// A program of the kernel's build, in the tree or in a copy of it.
+    pub(crate) fn command(&self, program: &str, folder: &Path) -> Command {
+        self.place.command(program, folder)
     }
 
     pub fn path(&self) -> &Path {
@@ -229,8 +258,14 @@ fn restore(original: &Path, copy: &Path) -> Result<(), FactoryError> {
 }
 
 impl Compiler {
-    /// The compiler that the configuration names, if this machine has that very version.
-    fn of(configuration: &str, shipped: &ShippedKernel) -> Result<Self, FactoryError> {
+    /// The compiler that the configuration names, and where that very version is: on this
+    /// machine, or in a build root of the release that the kernel is of.
+    fn of(
+        configuration: &str,
+        shipped: &ShippedKernel,
+        archive: &Archive,
+        log: &Log,
+    ) -> Result<(Self, Place), FactoryError> {
         let release = &shipped.release;
         let recorded = configuration
             .lines()
@@ -240,30 +275,47 @@ impl Compiler {
                 release: release.clone(),
                 what: "CONFIG_CC_VERSION_TEXT in its configuration".to_owned(),
             })?;
-        let program = recorded
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let output = run(
-            Command::new(&program).arg("--version"),
-            "gcc-12",
-            &Log::none(),
-        )?;
-        let version = String::from_utf8_lossy(&output)
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        if version != recorded {
-            return Err(FactoryError::WrongCompiler {
-                release: release.clone(),
-                program,
-                wanted: recorded.to_owned(),
-                found: version,
-            });
+        let program = recorded.split_whitespace().next().unwrap_or_default();
+        let wanted = Self {
+            program: program.to_owned(),
+            version: recorded.to_owned(),
+        };
+        let here = wanted.check(&Place::Here, shipped);
+        let (Err(_), Some(suite)) = (&here, archive.suite()) else {
+            return here.map(|()| (wanted, Place::Here));
+        };
+        let mut packages = vec![wanted.host_program().to_owned()];
+        if configuration.lines().any(|line| line == "CONFIG_RUST=y") {
+            packages.extend(RUST_PACKAGES.map(str::to_owned));
         }
-        Ok(Self { program, version })
+        let root = BuildRoot::with(shipped.cache(), suite, &packages, log)?;
+        let shared = vec![shipped.folder().to_owned(), std::env::temp_dir()];
+        let place = Place::In { root, shared };
+        wanted.check(&place, shipped)?;
+        Ok((wanted, place))
+    }
+
+    /// Asks the compiler in a place for its version.
+    fn check(&self, place: &Place, shipped: &ShippedKernel) -> Result<(), FactoryError> {
+        let mut version = place.command(&self.program, shipped.folder());
+        let output = run(version.arg("--version"), "gcc-12", &Log::none())?;
+        let found = String::from_utf8_lossy(&output);
+        let found = found.lines().next().unwrap_or_default();
+        if found == self.version {
+            return Ok(());
+        }
+        Err(FactoryError::WrongCompiler {
+            release: shipped.release.clone(),
+            program: self.program.clone(),
+            wanted: self.version.clone(),
+            found: found.to_owned(),
+            place: match place {
+                Place::Here => "on this machine; install that very compiler",
+                Place::In { .. } => {
+                    "in its release of the distribution today; take a newer kernel of that release"
+                }
+            },
+        })
     }
 
     /// The compiler for programs that run during the build.
@@ -310,6 +362,7 @@ mod tests {
                 program: "gcc-12".into(),
                 version: String::new(),
             },
+            place: Place::Here,
             release: "6.1.0-53-amd64".parse().unwrap(),
             log: Log::none(),
         };

@@ -4,7 +4,6 @@
 //! with one section for each function and datum, for the differ.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use suture_kernel::ObjectName;
@@ -68,11 +67,11 @@ impl Unit {
     }
 
     /// The unit of a working copy with sections.
-    pub fn patched(&self, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
+    pub fn patched(&self, tree: &Tree, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
         let scratch = scratch()?;
         let started = Instant::now();
         let output = scratch.path().join("unit.o");
-        compile(&self.command, copy, &output, SECTION_FLAGS, log)?;
+        compile(&self.command, tree, copy, &output, SECTION_FLAGS, log)?;
         Ok(Compiled {
             bytes: files::read(&output)?,
             took: started.elapsed(),
@@ -118,10 +117,10 @@ impl Unit {
         let scratch = scratch()?;
         let output = scratch.path().join("unit.o");
         let started = Instant::now();
-        if compile(&self.command, tree.path(), &output, flags, log).is_err() {
+        if compile(&self.command, tree, tree.path(), &output, flags, log).is_err() {
             // It may want a file that Kbuild makes in this folder; then it is there now.
             self.let_kbuild_make(tree, log)?;
-            compile(&self.command, tree.path(), &output, flags, log)?;
+            compile(&self.command, tree, tree.path(), &output, flags, log)?;
         }
         let took = started.elapsed();
         let bytes = files::read(&output)?;
@@ -152,27 +151,26 @@ fn scratch() -> Result<tempfile::TempDir, FactoryError> {
     tempfile::tempdir_in(&temporary).map_err(FactoryError::file("make a folder in", &temporary))
 }
 
-/// Compiles in `tree` to a file outside of it.
+/// Compiles in the tree or a copy of it, to a file outside.
 fn compile(
     command: &CompileCommand,
-    tree: &Path,
+    tree: &Tree,
+    folder: &Path,
     output: &Path,
     flags: &str,
     log: &Log,
 ) -> Result<(), FactoryError> {
     let text = redirected(command, output, flags);
-    run(
-        Command::new("sh").arg("-c").arg(text).current_dir(tree),
-        "gcc-12",
-        log,
-    )?;
+    let mut shell = tree.command("sh", folder);
+    run(shell.arg("-c").arg(text), "gcc-12", log)?;
     Ok(())
 }
 
 /// Writes what a unit's compiler sees: preprocessed, without line markers.
 pub(crate) fn preprocess(
     command: &CompileCommand,
-    tree: &Path,
+    tree: &Tree,
+    folder: &Path,
     output: &Path,
     log: &Log,
 ) -> Result<(), FactoryError> {
@@ -182,11 +180,8 @@ pub(crate) fn preprocess(
         ..command.clone()
     };
     let text = redirected(&only, output, "").replacen(" -c ", " -E -P ", 1);
-    run(
-        Command::new("sh").arg("-c").arg(text).current_dir(tree),
-        "gcc-12",
-        log,
-    )?;
+    let mut shell = tree.command("sh", folder);
+    run(shell.arg("-c").arg(text), "gcc-12", log)?;
     Ok(())
 }
 

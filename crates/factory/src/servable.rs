@@ -1,0 +1,63 @@
+//! Which kernels can be patched, told from the configuration that they were built with.
+
+/// Settings with which no patch can be made, and why.
+const OBSTACLES: [(&str, &str); 5] = [
+    (
+        "CONFIG_RANDSTRUCT=y",
+        "its data structures are laid out at random, by a seed that is not published",
+    ),
+    (
+        "CONFIG_GCC_PLUGIN_RANDSTRUCT=y",
+        "its data structures are laid out at random, by a seed that is not published",
+    ),
+    (
+        "CONFIG_LTO_CLANG=y",
+        "it was optimised as a whole, so no unit of it can be compiled alone",
+    ),
+    (
+        "CONFIG_LTO_GCC=y",
+        "it was optimised as a whole, so no unit of it can be compiled alone",
+    ),
+    (
+        "CONFIG_CFI_CLANG=y",
+        "its indirect calls are checked by a compiler that this factory does not know",
+    ),
+];
+
+/// Settings without which no patch can be loaded, and why.
+const NEEDS: [(&str, &str); 3] = [
+    ("CONFIG_X86_64=y", "it is not for x86-64"),
+    (
+        "CONFIG_LIVEPATCH=y",
+        "it was built without support for live patches",
+    ),
+    (
+        "CONFIG_CC_IS_GCC=y",
+        "it was built by another compiler than gcc",
+    ),
+];
+
+/// Why a kernel with this configuration can't be served, if it can't.
+pub(crate) fn obstacle(configuration: &str) -> Option<(&'static str, &'static str)> {
+    let has = |setting: &str| configuration.lines().any(|line| line == setting);
+    let obstacles = OBSTACLES.into_iter().filter(|(setting, _)| has(setting));
+    let needs = NEEDS.into_iter().filter(|(setting, _)| !has(setting));
+    obstacles.chain(needs).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "CONFIG_X86_64=y\nCONFIG_LIVEPATCH=y\nCONFIG_CC_IS_GCC=y\n";
+
+    #[test]
+    fn what_no_patch_can_be_made_for_is_told() {
+        assert_eq!(obstacle(GOOD), None);
+        let why = |configuration: &str| obstacle(configuration).unwrap().1;
+        assert!(why(&format!("{GOOD}CONFIG_RANDSTRUCT=y\n")).contains("laid out at random"));
+        assert!(why(&format!("{GOOD}CONFIG_LTO_CLANG=y\n")).contains("as a whole"));
+        let without = GOOD.replace("CONFIG_LIVEPATCH=y", "# CONFIG_LIVEPATCH is not set");
+        assert!(why(&without).contains("without support"));
+    }
+}
