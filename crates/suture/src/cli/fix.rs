@@ -49,12 +49,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn package_difference(args: &Args) -> anyhow::Result<String> {
     let log = Log::none();
-    let archive = Archive::new(&args.cache.folder(), log.clone());
     let package = |version: &Option<String>| Package {
         name: args.package.clone(),
         // The command line has one wherever there is no `--git`.
         version: version.clone().unwrap_or_default(),
     };
     let (from, to) = (package(&args.from), package(&args.to));
+    let cache = args.cache.folder();
+    let has_both = |archive: &Archive| Ok(archive.offers(&from)? && archive.offers(&to)?);
+    // If no release has both, the machine's own says which one is missing.
+    let archive = Archive::find(&cache, &log, has_both)?;
+    let archive = archive.unwrap_or_else(|| Archive::new(&cache, log.clone()));
     Ok(source_difference(&archive, &from, &to, &args.files, &log)?)
 }

@@ -1,6 +1,7 @@
 //! Stories of the whole system: real source packages, a stock kernel under QEMU, the real
 //! programs over real TLS. Each test says which kernel it picked.
 
+mod another_release;
 mod build_refusals;
 mod cumulative;
 mod machine_limit;

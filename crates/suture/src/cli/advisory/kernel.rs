@@ -9,7 +9,6 @@ use flate2::read::MultiGzDecoder;
 use suture_advisory::{
     Changelog, Compiled, CveId, KernelVersion, MAX_CHANGELOG_BYTES, PatchVersion,
 };
-use suture_factory::archive::Archive;
 use suture_factory::{Log, Presence, ShippedKernel};
 use suture_kernel::KernelRelease;
 use suture_protocol::TargetKind;
@@ -32,7 +31,7 @@ impl Kernel {
     /// Fetches the packages; with `source`, prepares the source and asks Kbuild what it compiles.
     pub fn open(release: &KernelRelease, cache: &Path, source: bool) -> anyhow::Result<Self> {
         let log = Log::none();
-        let archive = Archive::new(cache, log.clone());
+        let archive = ShippedKernel::archive(cache, release, &log)?;
         let shipped = ShippedKernel::fetch(cache, &archive, release)?;
         let version = KernelVersion::of_package(&shipped.version)
             .with_context(|| format!("the packages of {release} have an odd version"))?;
