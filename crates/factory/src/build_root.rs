@@ -176,3 +176,32 @@ fn apt_settings(log: &Log) -> Result<Vec<String>, FactoryError> {
     let wanted = |line: &&str| APT_SETTINGS.iter().any(|name| line.starts_with(name));
     Ok(text.lines().filter(wanted).map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_in_a_root_writes_only_to_what_is_shared() {
+        let shared = tempfile::tempdir().unwrap();
+        let place = Place::In {
+            root: BuildRoot {
+                path: PathBuf::from("/"),
+            },
+            shared: vec![shared.path().to_owned()],
+        };
+        let shell = |script: &str| {
+            let mut command = place.command("sh", shared.path());
+            run(command.args(["-c", script]), "bubblewrap", &Log::none())
+        };
+        shell("pwd > here").unwrap();
+        let here = files::read_text(&shared.path().join("here")).unwrap();
+        assert_eq!(Path::new(here.trim()), shared.path());
+        let refused = shell("touch /usr/written").unwrap_err().to_string();
+        assert!(refused.contains("Read-only file system"), "{refused}");
+        assert!(
+            refused.starts_with("`sh -c touch /usr/written` failed"),
+            "{refused}"
+        );
+    }
+}

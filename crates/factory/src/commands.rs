@@ -19,6 +19,9 @@ use crate::tree::Tree;
 /// First line of the kept list; another one is not read but made anew.
 const FORMAT: &str = "suture compile commands 1";
 
+/// All folders of the tree: as one target, or (before 6.1) as the target that enters each of them.
+const WHOLE_TREE: [&str; 2] = ["./", "descend"];
+
 const OBJTOOL: &str = "tools/objtool/objtool";
 
 /// Folders whose units never run in the started kernel: what only starts it, and what is built
@@ -169,14 +172,25 @@ impl Commands {
     }
 }
 
+/// The first target that Kbuild has units for tells all of them.
 fn dry_run(tree: &Tree, log: &Log) -> Result<Vec<CompileCommand>, FactoryError> {
+    for target in WHOLE_TREE {
+        let units = dry_run_of(target, tree, log)?;
+        if !units.is_empty() {
+            return Ok(units);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn dry_run_of(target: &str, tree: &Tree, log: &Log) -> Result<Vec<CompileCommand>, FactoryError> {
     let scratch = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
     let printed = scratch.path().join("printed");
     let mut make = tree.make_command();
     // One job: the lines of several would get mixed. `--keep-going`, because the keys with which
     // the distribution signs are not here, and 2 is make's answer to that.
     make.args(["--dry-run", "--keep-going", "-j1"]);
-    make.args(["KBUILD_BUILTIN=1", "KBUILD_MODULES=1", "./"]);
+    make.args(["KBUILD_BUILTIN=1", "KBUILD_MODULES=1", target]);
     let script = "\"$@\" | grep -a -e 'scripts/basic/fixdep .*\\.cmd' \
         -e 'tools/objtool/objtool .*\\.o$' > \"$0\"; \
         made=${PIPESTATUS[0]}; [ \"$made\" = 0 ] || [ \"$made\" = 2 ]";
