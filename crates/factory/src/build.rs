@@ -14,8 +14,10 @@ use suture_advisory::{CveId, PatchVersion, Record, SeverityClaim};
 use suture_kernel::KernelRelease;
 use suture_kernel::signature::{self, SigningKey};
 use suture_protocol::{
-    BuildRecord, Fix as ClosedHole, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,
+    BuildRecord, Fix as ClosedHole, Manifest, ModuleFile, NamedHash, PatchedFunction,
+    PatchedObject, SmokeTest,
 };
+use suture_vm::GuestKernel;
 
 use crate::command::Log;
 use crate::error::{FactoryError, Refusals};
@@ -24,8 +26,9 @@ use crate::fix::{self, Fix};
 use crate::glue::{self, Glue};
 use crate::job::{ExtractedUnit, Job, glue_objects};
 use crate::opened_kernel::{Facts, OpenedKernel};
-use crate::output::{BuildOutput, file_hash, write_output};
-use crate::progress::Progress;
+use crate::output::{BuildOutput, SMOKE_FILE, file_hash, write_output};
+use crate::progress::{Progress, step};
+use crate::smoke::{self, Candidate, SmokePlan, SmokeRun};
 use crate::source_archive::{Recipe, SourceArchive};
 
 /// What to build.
@@ -46,6 +49,7 @@ pub struct BuildRequest {
     pub cache: PathBuf,
     /// Key and DER certificate that sign the module.
     pub key: Option<(SigningKey, Vec<u8>)>,
+    pub smoke: SmokePlan,
     pub created: Timestamp,
 }
 
@@ -100,6 +104,15 @@ fn finish(
     let objects = glue_objects(extracted);
     let glue = job.glue(facts, &cves, &objects);
     let unsigned = job.link(extracted, facts, &glue)?;
+    let (evidence, smoke_test) = match &request.smoke {
+        SmokePlan::Skip { why } => (None, SmokeTest::Skipped { why: why.clone() }),
+        SmokePlan::Run { extra_load } => {
+            let extra = extra_load.as_deref();
+            let bytes = smoke_test(request, job, extracted, facts, &glue, &unsigned, extra)?;
+            let evidence = file_hash(&bytes);
+            (Some(bytes), SmokeTest::Passed { evidence })
+        }
+    };
     let result = Described {
         request,
         kernel: job.kernel,
@@ -121,13 +134,66 @@ fn finish(
         objects: patched_objects(extracted),
         build: result.build_record(fixes)?,
         source: file_hash(&source),
+        smoke_test: Some(smoke_test),
         created: request.created,
     };
-    let output = write_output(&request.output, &signed, &manifest, &source)?;
+    let output = write_output(
+        &request.output,
+        &signed,
+        &manifest,
+        &source,
+        evidence.as_deref(),
+    )?;
     Ok(BuildOutput {
         manifest,
         compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
         ..output
+    })
+}
+
+/// Tries the module on its kernel, and gives the evidence's bytes.
+fn smoke_test(
+    request: &BuildRequest,
+    job: &Job<'_>,
+    extracted: &[ExtractedUnit],
+    facts: &Facts<'_>,
+    glue: &Glue<'_>,
+    unsigned: &[u8],
+    extra_load: Option<&str>,
+) -> Result<Vec<u8>, FactoryError> {
+    let version = smoke::next(request.version).ok_or(FactoryError::LastVersion(request.version))?;
+    let successor = job.link(extracted, facts, &Glue { version, ..*glue })?;
+    let units: Vec<&str> = extracted.iter().map(|unit| unit.source.as_str()).collect();
+    let shipped = &job.kernel.shipped;
+    let run = SmokeRun {
+        kernel: &facts.build,
+        boot: GuestKernel::new(shipped.vmlinuz(), shipped.modules()),
+        candidate: Candidate {
+            version: request.version,
+            unsigned,
+        },
+        successor: Candidate {
+            version,
+            unsigned: &successor,
+        },
+        objects: glue.objects,
+        units: &units,
+        extra_load,
+        began: request.created,
+    };
+    let evidence = step(job.progress, "smoke test on the booted kernel", || {
+        run.run()
+    })?;
+    let json = serde_json::to_vec_pretty(&evidence)
+        .map_err(|error| FactoryError::UnsoundModule(error.to_string()))?;
+    let Some(why) = evidence.failure else {
+        return Ok(json);
+    };
+    let path = files::beside(&request.output, SMOKE_FILE);
+    files::write(&path, &json)?;
+    Err(FactoryError::SmokeTest {
+        why,
+        evidence: path,
     })
 }
 

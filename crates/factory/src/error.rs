@@ -78,6 +78,17 @@ pub enum FactoryError {
     UnsoundModule(String),
     #[error("{what}: {why}")]
     Differ { what: String, why: String },
+    #[error(
+        "the module failed its smoke test and is not signed: {why}; what was done and seen is in \
+         `{}`", evidence.display()
+    )]
+    SmokeTest { why: String, evidence: PathBuf },
+    #[error(
+        "the smoke test can't be made; `--skip-smoke-test WHY` builds without it, for experiments"
+    )]
+    SmokeMachine(#[from] suture_vm::VmError),
+    #[error("there is no version after {0}, by which the smoke test could replace it")]
+    LastVersion(suture_advisory::PatchVersion),
     #[error("cannot sign the module: {0}")]
     Signature(String),
     #[error("`{}` exists already; choose another output folder or remove it", .0.display())]

@@ -19,6 +19,7 @@ pub(crate) struct GlueFunction {
 }
 
 /// What the source is made from.
+#[derive(Clone, Copy)]
 pub(crate) struct Glue<'a> {
     pub version: PatchVersion,
     pub kernel: &'a KernelBuild,

@@ -16,6 +16,8 @@ pub struct BuildOutput {
     pub module: PathBuf,
     pub manifest_file: PathBuf,
     pub source: PathBuf,
+    /// `smoke.json`, if there was a smoke test.
+    pub smoke: Option<PathBuf>,
     /// Sum over all units.
     pub compiles: CompileTimes,
 }
@@ -27,12 +29,16 @@ pub(crate) fn file_hash(bytes: &[u8]) -> FileHash {
     }
 }
 
+/// Name of the smoke test's evidence in the output folder.
+pub const SMOKE_FILE: &str = "smoke.json";
+
 /// Makes the output folder in one step.
 pub(crate) fn write_output(
     output: &Path,
     module: &[u8],
     manifest: &Manifest,
     source: &[u8],
+    smoke: Option<&[u8]>,
 ) -> Result<BuildOutput, FactoryError> {
     let scratch = files::beside(output, "writing");
     files::remove_dir(&scratch)?;
@@ -41,12 +47,16 @@ pub(crate) fn write_output(
     files::write(&scratch.join("livepatch.ko"), module)?;
     files::write(&scratch.join("manifest.json"), &json)?;
     files::write(&scratch.join("source.tar.gz"), source)?;
+    if let Some(evidence) = smoke {
+        files::write(&scratch.join(SMOKE_FILE), evidence)?;
+    }
     std::fs::rename(&scratch, output).map_err(FactoryError::file("make", output))?;
     Ok(BuildOutput {
         manifest: manifest.clone(),
         module: output.join("livepatch.ko"),
         manifest_file: output.join("manifest.json"),
         source: output.join("source.tar.gz"),
+        smoke: smoke.map(|_| output.join(SMOKE_FILE)),
         compiles: CompileTimes::default(),
     })
 }

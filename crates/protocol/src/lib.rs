@@ -6,6 +6,7 @@ mod manifest;
 mod module;
 mod problem;
 mod schema;
+mod smoke;
 mod target;
 
 pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
@@ -18,4 +19,7 @@ pub use manifest::{
 };
 pub use module::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE, built_for};
 pub use problem::{Problem, ProblemKind};
+pub use smoke::{
+    SmokeEvidence, SmokeLoad, SmokeMachine, SmokeObject, SmokeStep, SmokeTest, Successor,
+};
 pub use target::{TargetCustom, TargetKind, TargetName};

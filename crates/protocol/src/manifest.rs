@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use suture_advisory::{CveId, PatchVersion, SeverityClaim};
 use suture_kernel::{KernelBuild, ObjectName};
 
+use crate::SmokeTest;
+
 /// What a live patch is, for people and programs. It is a TUF target of its own, so a reader
 /// trusts it as much as the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Manifest {
     pub build: BuildRecord,
     /// The archive from which anyone rebuilds the module.
     pub source: FileHash,
+    /// How it was tried before it was signed; manifests from before that was done say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke_test: Option<SmokeTest>,
     pub created: Timestamp,
 }
 

@@ -160,6 +160,7 @@ pub fn manifest(text: &str, module: &[u8]) -> Manifest {
             sha256: hash(b"source"),
             length: 6,
         },
+        smoke_test: None,
         created: time(-3600),
     }
 }

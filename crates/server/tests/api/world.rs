@@ -458,6 +458,7 @@ fn manifest(kernel: &KernelBuild, version: &str) -> Manifest {
             suture: "0.1.0".to_owned(),
         },
         source: file(),
+        smoke_test: None,
         created: now(),
     }
 }

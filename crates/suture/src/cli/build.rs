@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use suture_advisory::{CveId, PatchVersion, Record, Severity, SeverityClaim};
-use suture_factory::{BuildOutput, BuildRequest};
+use suture_factory::{BuildOutput, BuildRequest, SmokePlan};
 use suture_kernel::signature::{SigningKey, certificate_from_pem};
 use suture_kernel::{InvalidName, KernelRelease};
+use suture_protocol::SmokeTest;
 
 use crate::progress::Steps;
 
@@ -36,6 +37,8 @@ pub struct Args {
     units: Vec<String>,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    smoke: SmokeArgs,
     /// Folder to make for the module, its manifest and its source archive.
     #[arg(long, short)]
     output: PathBuf,
@@ -52,6 +55,40 @@ pub struct KeyArgs {
     /// Certificate (PEM) of that key.
     #[arg(long, requires = "module_key", value_name = "FILE")]
     module_certificate: Option<PathBuf>,
+}
+
+/// How the module is tried on its kernel before it is signed.
+#[derive(Debug, clap::Args)]
+pub struct SmokeArgs {
+    /// Build without booting the kernel to try the module, for experiments. The reason is kept in
+    /// the manifest, and `suture publish` refuses the module unless it is told otherwise.
+    #[arg(long, value_name = "WHY")]
+    skip_smoke_test: Option<String>,
+    /// Shell script that is run again and again in the virtual machine while the patch is loaded,
+    /// beside the usual work. Each run has to end with status 0.
+    #[arg(long, conflicts_with = "skip_smoke_test", value_name = "FILE")]
+    smoke_load: Option<PathBuf>,
+}
+
+impl SmokeArgs {
+    pub(super) fn plan(&self) -> anyhow::Result<SmokePlan> {
+        if let Some(why) = &self.skip_smoke_test {
+            anyhow::ensure!(
+                !why.trim().is_empty(),
+                "--skip-smoke-test needs the reason in words"
+            );
+            return Ok(SmokePlan::Skip { why: why.clone() });
+        }
+        let load = self.smoke_load.as_deref().map(super::read_input_text);
+        Ok(SmokePlan::Run {
+            extra_load: load.transpose()?,
+        })
+    }
+
+    /// Whether it was said that the module is not tried.
+    pub(super) fn skips(&self) -> bool {
+        self.skip_smoke_test.is_some()
+    }
 }
 
 impl KeyArgs {
@@ -98,6 +135,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         output: args.output,
         cache: args.cache.folder(),
         key: args.key.read()?,
+        smoke: args.smoke.plan()?,
         created: crate::clock::now(),
     };
     let output = suture_factory::build(&request, &Steps::new())?;
@@ -140,4 +178,9 @@ pub(super) fn describe(output: &BuildOutput) {
     println!("  module   {}", output.module.display());
     println!("  manifest {}", output.manifest_file.display());
     println!("  source   {}", output.source.display());
+    match (&output.smoke, &manifest.smoke_test) {
+        (Some(evidence), _) => println!("  smoke test passed: {}", evidence.display()),
+        (None, Some(SmokeTest::Skipped { why })) => println!("  not smoke tested: {why}"),
+        (None, _) => {}
+    }
 }

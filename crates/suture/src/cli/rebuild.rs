@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use suture_advisory::{PatchVersion, Record};
-use suture_factory::{BuildRequest, Recipe, SourceArchive, check_way_back};
+use suture_factory::{BuildRequest, Recipe, SmokePlan, SourceArchive, check_way_back};
 use suture_protocol::Manifest;
 
 use crate::progress::Steps;
@@ -25,6 +25,8 @@ pub struct Args {
     instead_of: Option<PathBuf>,
     #[command(flatten)]
     key: super::build::KeyArgs,
+    #[command(flatten)]
+    smoke: super::build::SmokeArgs,
     #[command(flatten)]
     cache: super::CacheArgs,
 }
@@ -49,6 +51,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()
         .context("the archive holds an unusable CVE record")?;
     let mut recipe = archive.recipe;
+    // The same version again is for comparing bytes; a new one is for machines.
+    let smoke = if args.new_version.is_some() || args.smoke.skips() {
+        args.smoke.plan()?
+    } else {
+        SmokePlan::Skip {
+            why: "rebuilt to compare it with what was published".to_owned(),
+        }
+    };
     if let (Some(version), Some(withdrawn)) = (args.new_version, &args.instead_of) {
         check(version, &recipe, withdrawn)?;
         recipe.version = version;
@@ -64,6 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output: args.output.clone(),
         cache: args.cache.folder(),
         key: args.key.read()?,
+        smoke,
         created: recipe.created,
     };
     let output = suture_factory::build(&request, &Steps::new())?;

@@ -124,6 +124,19 @@ impl Vendor {
         ])
     }
 
+    /// Publishes what was built without a smoke test.
+    pub fn publish_untested(&self, folder: &str) -> Result<String, CommandFailed> {
+        self.suture(&[
+            "publish",
+            folder,
+            "--untested",
+            "--repository",
+            "repository",
+            "--keys",
+            "keys",
+        ])
+    }
+
     /// A new free account and its token.
     pub fn account(&self, email: &str) -> Result<String, CommandFailed> {
         self.suture(&["admin", "account", "create", email])?;

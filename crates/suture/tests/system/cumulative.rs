@@ -25,7 +25,7 @@ const BOTH_FIXES: [&str; 12] = [
 fn a_later_version_replaces_the_first_and_follows_modules() -> anyhow::Result<()> {
     let site = Site::new()?;
     site.build_seccomp("1.1", "first")?;
-    site.vendor.publish("first")?;
+    site.vendor.publish_untested("first")?;
     let server = site.serve()?;
     let token = site.vendor.account("owner@localhost.localdomain")?;
     let seccomp = Probe::compile(&SECCOMP, &site.vendor.path("probes"))?;
@@ -44,7 +44,7 @@ fn a_later_version_replaces_the_first_and_follows_modules() -> anyhow::Result<()
     assert_eq!(guest.ask(&phonet)?, Verdict::Open);
     site.make_fix(&PHONET, "phonet.diff")?;
     site.build("2.1", "second", &BOTH_FIXES)?;
-    site.vendor.publish("second")?;
+    site.vendor.publish_untested("second")?;
     let refreshed = guest.livepatch(&["refresh"])?;
     assert!(refreshed.success(), "{refreshed:?}\n{}", guest.daemon_log());
     assert_eq!(guest.loaded_patches()?, ["suture_2_1"], "atomic replace");

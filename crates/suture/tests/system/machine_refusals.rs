@@ -42,7 +42,7 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
 
     // A module altered by one byte where it is served from.
     site.build_seccomp("2.1", "second")?;
-    site.vendor.publish("second")?;
+    site.vendor.publish_untested("second")?;
     let served = served_module(&site, "2.1")?;
     let good = std::fs::read(&served)?;
     let mut bad = good.clone();
@@ -81,11 +81,11 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
 fn metadata_of_an_older_version_is_not_taken_again() -> anyhow::Result<()> {
     let site = Site::new()?;
     site.build_seccomp("1.1", "first")?;
-    site.vendor.publish("first")?;
+    site.vendor.publish_untested("first")?;
     let (repository, old) = (site.vendor.path("repository"), site.vendor.path("old"));
     copy_folder(&repository, &old)?;
     site.build_seccomp("2.1", "second")?;
-    site.vendor.publish("second")?;
+    site.vendor.publish_untested("second")?;
     let server = site.serve()?;
     let token = site.vendor.account("owner@localhost.localdomain")?;
     let machine = site.machine(&server)?;

@@ -8,4 +8,5 @@ mod machine_limit;
 mod machine_refusals;
 mod rollout;
 mod site;
+mod smoke;
 mod story;

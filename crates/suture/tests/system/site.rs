@@ -85,8 +85,20 @@ impl Site {
         Ok(())
     }
 
-    /// Builds from fixes (file names in the vendor's folder), with a signature.
+    /// Builds from fixes (file names in the vendor's folder), with a signature and without the
+    /// smoke test, for stories of something else.
     pub fn build(
+        &self,
+        version: &str,
+        output: &str,
+        more: &[&str],
+    ) -> Result<String, CommandFailed> {
+        let skip = ["--skip-smoke-test", "this story is of something else"];
+        self.build_tested(version, output, &[&skip[..], more].concat())
+    }
+
+    /// The same with the smoke test.
+    pub fn build_tested(
         &self,
         version: &str,
         output: &str,
@@ -118,6 +130,16 @@ impl Site {
             &["--fix", "seccomp.diff", "--advisory", "seccomp.json"],
         )?;
         Ok(())
+    }
+
+    /// The same with the smoke test.
+    pub fn build_seccomp_tested(&self, version: &str, output: &str) -> anyhow::Result<String> {
+        self.make_fix(&SECCOMP, "seccomp.diff")?;
+        Ok(self.build_tested(
+            version,
+            output,
+            &["--fix", "seccomp.diff", "--advisory", "seccomp.json"],
+        )?)
     }
 
     /// Writes a diff that replaces a text in a file of this kernel's source.

@@ -11,7 +11,8 @@ const EMAIL: &str = "owner@localhost.localdomain";
 #[test]
 fn a_hole_is_closed_without_a_reboot() -> anyhow::Result<()> {
     let site = Site::new()?;
-    site.build_seccomp("1.1", "patch")?;
+    let built = site.build_seccomp_tested("1.1", "patch")?;
+    assert!(built.contains("smoke test passed"), "{built}");
     site.vendor.publish("patch")?;
     let server = site.serve()?;
     let token = site.vendor.account(EMAIL)?;
