@@ -19,11 +19,12 @@ use suture_protocol::{
 };
 use suture_vm::GuestKernel;
 
+use crate::by_hand;
 use crate::command::Log;
 use crate::error::{FactoryError, Refusals};
 use crate::files::{self, sha256_hex};
 use crate::fix::{self, Fix};
-use crate::glue::{self, Glue};
+use crate::glue::Glue;
 use crate::job::{ExtractedUnit, Job, glue_objects};
 use crate::opened_kernel::{Facts, OpenedKernel};
 use crate::output::{BuildOutput, SMOKE_FILE, file_hash, write_output};
@@ -118,9 +119,7 @@ fn finish(
         kernel: job.kernel,
     };
     let signed = result.sign(&unsigned)?;
-    let source = result
-        .source_archive(fixes, &glue, extracted.len())
-        .write()?;
+    let source = result.source_archive(fixes, &glue, extracted).write()?;
     let manifest = Manifest {
         schema: Manifest::SCHEMA,
         version: request.version,
@@ -212,10 +211,15 @@ impl Described<'_> {
         }
     }
 
-    fn source_archive(&self, fixes: &[Fix], glue: &Glue<'_>, parts: usize) -> SourceArchive {
+    fn source_archive(
+        &self,
+        fixes: &[Fix],
+        glue: &Glue<'_>,
+        extracted: &[ExtractedUnit],
+    ) -> SourceArchive {
         let request = self.request;
-        let module = request.version.module_name();
-        let units: Vec<String> = (0..parts).map(|index| format!("unit{index}.o")).collect();
+        let objects: Vec<&[u8]> = extracted.iter().map(|unit| unit.bytes.as_slice()).collect();
+        let compiler = self.kernel.tree.compiler();
         SourceArchive {
             recipe: Recipe {
                 schema: Recipe::SCHEMA,
@@ -223,7 +227,7 @@ impl Described<'_> {
                 version: request.version,
                 source_package: self.kernel.shipped.source.name.clone(),
                 source_version: self.kernel.shipped.source.version.clone(),
-                compiler: self.kernel.tree.compiler().version.clone(),
+                compiler: compiler.version.clone(),
                 units: request.units.clone(),
                 ratings: request.ratings.clone(),
                 created: request.created,
@@ -234,10 +238,7 @@ impl Described<'_> {
                 .iter()
                 .map(|(_, text)| text.clone())
                 .collect(),
-            generated: vec![
-                ("Kbuild".to_owned(), glue::kbuild(&module, &units)),
-                ("glue.c".to_owned(), glue.source()),
-            ],
+            by_hand: by_hand::files(glue, &objects, &request.release, &compiler.program),
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod archive;
 mod build;
 mod build_root;
+mod by_hand;
 mod command;
 mod commands;
 mod compiler_message;

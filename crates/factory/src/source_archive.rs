@@ -48,8 +48,8 @@ pub struct SourceArchive {
     pub fixes: Vec<String>,
     /// The CVE records, as published.
     pub advisories: Vec<String>,
-    /// `glue.c` and `Kbuild`, made from the rest and kept for reading.
-    pub generated: Vec<(String, String)>,
+    /// What plain `make` needs, made from the rest: the extracted objects, `glue.c`, a Makefile.
+    pub by_hand: Vec<(String, Vec<u8>)>,
 }
 
 impl SourceArchive {
@@ -57,31 +57,35 @@ impl SourceArchive {
     pub fn write(&self) -> Result<Vec<u8>, FactoryError> {
         let fail =
             |error: std::io::Error| FactoryError::UnsoundModule(format!("source archive: {error}"));
-        let mut files = vec![("README.md".to_owned(), self.readme())];
+        let mut files = vec![("README.md".to_owned(), self.readme().into_bytes())];
         let recipe = serde_json::to_string_pretty(&self.recipe);
         let recipe = recipe.map_err(|error| fail(error.into()))?;
-        files.push((RECIPE.to_owned(), recipe + "\n"));
-        let numbered = |folder: &str, extension: &str, texts: &[String]| -> Vec<(String, String)> {
-            let named = texts.iter().enumerate();
-            named
-                .map(|(i, text)| (format!("{folder}/{:04}.{extension}", i + 1), text.clone()))
-                .collect()
-        };
+        files.push((RECIPE.to_owned(), (recipe + "\n").into_bytes()));
+        let numbered =
+            |folder: &str, extension: &str, texts: &[String]| -> Vec<(String, Vec<u8>)> {
+                let named = texts.iter().enumerate();
+                named
+                    .map(|(i, text)| {
+                        let name = format!("{folder}/{:04}.{extension}", i + 1);
+                        (name, text.clone().into_bytes())
+                    })
+                    .collect()
+            };
         files.extend(numbered("fixes", "diff", &self.fixes));
         files.extend(numbered("advisories", "json", &self.advisories));
         files.extend(
-            self.generated
+            self.by_hand
                 .iter()
-                .map(|(name, text)| (format!("generated/{name}"), text.clone())),
+                .map(|(name, bytes)| (format!("by-hand/{name}"), bytes.clone())),
         );
         let mut tar = tar::Builder::new(Vec::new());
-        for (name, text) in files {
+        for (name, bytes) in files {
             let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
+            header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
             header.set_mtime(self.recipe.created.as_second().max(0).cast_unsigned());
             let path = format!("suture-{}/{name}", self.recipe.version);
-            tar.append_data(&mut header, path, text.as_bytes())
+            tar.append_data(&mut header, path, bytes.as_slice())
                 .map_err(fail)?;
         }
         let tar = tar.into_inner().map_err(fail)?;
@@ -107,17 +111,17 @@ impl SourceArchive {
                 .map_err(|error| error.to_string())?
                 .to_string_lossy()
                 .into_owned();
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             entry
-                .read_to_string(&mut text)
+                .read_to_end(&mut bytes)
                 .map_err(|error| format!("{path}: {error}"))?;
             match path.split_once('/').map_or("", |(_, name)| name) {
                 RECIPE => {
-                    let parsed: Recipe =
-                        serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
+                    let parsed: Recipe = serde_json::from_slice(&bytes)
+                        .map_err(|error| format!("{path}: {error}"))?;
                     recipe = Some(parsed);
                 }
-                name => files.push((name.to_owned(), text)),
+                name => files.push((name.to_owned(), bytes)),
             }
         }
         let recipe = recipe.ok_or_else(|| format!("it holds no {RECIPE}"))?;
@@ -127,22 +131,24 @@ impl SourceArchive {
                 recipe.schema
             ));
         }
-        let take = |folder: &str| -> Vec<(String, String)> {
-            let mut found: Vec<_> = files
-                .iter()
-                .filter_map(|(name, text)| {
-                    Some((name.strip_prefix(folder)?.to_owned(), text.clone()))
-                })
-                .collect();
-            found.sort();
-            found
+        files.sort();
+        let take = |folder: &str| -> Vec<(String, Vec<u8>)> {
+            let named = files.iter().filter_map(|(name, bytes)| {
+                Some((name.strip_prefix(folder)?.to_owned(), bytes.clone()))
+            });
+            named.collect()
         };
-        let texts = |folder: &str| take(folder).into_iter().map(|(_, text)| text).collect();
+        let texts = |folder: &str| -> Result<Vec<String>, String> {
+            let text = |(name, bytes): (String, Vec<u8>)| {
+                String::from_utf8(bytes).map_err(|_| format!("{folder}{name} is not text"))
+            };
+            take(folder).into_iter().map(text).collect()
+        };
         Ok(Self {
             recipe,
-            fixes: texts("fixes/"),
-            advisories: texts("advisories/"),
-            generated: take("generated/"),
+            fixes: texts("fixes/")?,
+            advisories: texts("advisories/")?,
+            by_hand: take("by-hand/"),
         })
     }
 
@@ -155,14 +161,22 @@ impl SourceArchive {
             compiler,
             ..
         } = &self.recipe;
+        // The first word is the compiler's name, and Debian names the package like it.
+        let compiler_package = compiler.split_whitespace().next().unwrap_or("gcc");
         format!(
             "# Live patch {version} for Linux {release}\n\n\
              The module was made from the fixes in `fixes/`, for the holes in `advisories/`, against\n\
              the kernel source `{source_package}` {source_version}, with `{compiler}`.\n\
-             `generated/` holds the C source that registers it with the kernel.\n\n\
-             To make it again, on a machine whose package archive has that kernel:\n\n\
-             \tsuture rebuild THIS-ARCHIVE --output FOLDER\n\n\
-             The unsigned module then has the `unsigned_sha256` that the published manifest names.\n\
+             `by-hand/` holds the changed functions as objects, and the C source that registers them\n\
+             with the kernel.\n\n\
+             To make it again from the fixes, on a machine whose package archive has that kernel, and\n\
+             to compare it with the published module:\n\n\
+             \tsuture verify LIVEPATCH.ko --source THIS-ARCHIVE\n\n\
+             To build it without Suture, from the objects:\n\n\
+             \tapt-get install make binutils {compiler_package} linux-headers-{release}\n\
+             \tmake -C by-hand\n\n\
+             That makes `by-hand/livepatch.ko`, not signed; `insmod` loads it into that kernel. Other\n\
+             places of headers and compiler are `make -C by-hand KDIR=FOLDER KERNEL_CC=PROGRAM`.\n\n\
              The module is under the GNU General Public License, version 2, as the kernel is.\n"
         )
     }
@@ -187,7 +201,7 @@ mod tests {
             },
             fixes: vec!["first".into(), "second".into()],
             advisories: vec!["{}".into()],
-            generated: vec![("glue.c".into(), "int x;\n".into())],
+            by_hand: vec![("unit0.o_shipped".into(), vec![0x7f, 0xff])],
         }
     }
 

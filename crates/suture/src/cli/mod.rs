@@ -14,6 +14,7 @@ mod rebuild;
 mod repository;
 mod rollout;
 mod serve;
+mod verify;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ enum Command {
     Prove(prove::Args),
     /// Build a live patch again from its published source archive.
     Rebuild(rebuild::Args),
+    /// Check that a module is what its published source archive makes.
+    Verify(verify::Args),
     /// Make and maintain the signed repository.
     #[command(subcommand)]
     Repository(repository::Command),
@@ -69,6 +72,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Differ(args) => return differ::run(&args),
+        Command::Verify(args) => return verify::run(&args),
         Command::Advisory(args) => block_on(advisory::run(args)),
         Command::Kernels(args) => kernels::run(&args),
         Command::Fix(args) => fix::run(&args),

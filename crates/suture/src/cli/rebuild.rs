@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use suture_advisory::{PatchVersion, Record};
-use suture_factory::{BuildRequest, Recipe, SmokePlan, SourceArchive, check_way_back};
+use suture_factory::{BuildOutput, BuildRequest, Recipe, SmokePlan, SourceArchive, check_way_back};
+use suture_kernel::signature::SigningKey;
 use suture_protocol::Manifest;
 
 use crate::progress::Steps;
@@ -32,58 +33,90 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let bytes = super::read_input(&args.archive)?;
-    let archive = SourceArchive::read(&bytes).map_err(|why| {
-        anyhow::anyhow!("`{}` is no source archive: {why}", args.archive.display())
-    })?;
-    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let mut fixes = Vec::new();
-    for (index, text) in archive.fixes.iter().enumerate() {
-        let path = scratch.path().join(format!("{:04}.diff", index + 1));
-        std::fs::write(&path, text)
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        fixes.push(path);
-    }
-    let advisories = archive
-        .advisories
-        .into_iter()
-        .map(|text| Ok((Record::parse(text.as_bytes())?, text)))
-        .collect::<anyhow::Result<_>>()
-        .context("the archive holds an unusable CVE record")?;
-    let mut recipe = archive.recipe;
+    let archive = read_archive(&args.archive)?;
+    let mut recipe = archive.recipe.clone();
     // The same version again is for comparing bytes; a new one is for machines.
     let smoke = if args.new_version.is_some() || args.smoke.skips() {
         args.smoke.plan()?
     } else {
-        SmokePlan::Skip {
-            why: "rebuilt to compare it with what was published".to_owned(),
-        }
+        for_comparing()
     };
     if let (Some(version), Some(withdrawn)) = (args.new_version, &args.instead_of) {
         check(version, &recipe, withdrawn)?;
         recipe.version = version;
         recipe.created = crate::clock::now();
     }
-    let request = BuildRequest {
-        release: recipe.release,
-        version: recipe.version,
-        fixes,
-        advisories,
-        ratings: recipe.ratings,
-        units: recipe.units,
-        output: args.output.clone(),
+    let build = Rebuild {
+        recipe,
+        output: &args.output,
         cache: args.cache.folder(),
         key: args.key.read()?,
         smoke,
-        created: recipe.created,
     };
-    let output = suture_factory::build(&request, &Steps::new())?;
+    let output = build.run(archive)?;
     super::build::describe(&output);
     println!(
         "  unsigned sha256 {}",
         output.manifest.module.unsigned_sha256
     );
     Ok(())
+}
+
+/// Reads a published source archive.
+pub(super) fn read_archive(path: &Path) -> anyhow::Result<SourceArchive> {
+    let bytes = super::read_input(path)?;
+    SourceArchive::read(&bytes)
+        .map_err(|why| anyhow::anyhow!("`{}` is no source archive: {why}", path.display()))
+}
+
+/// A module that is only compared is not tried on a kernel.
+pub(super) fn for_comparing() -> SmokePlan {
+    SmokePlan::Skip {
+        why: "rebuilt to compare it with what was published".to_owned(),
+    }
+}
+
+/// A build from a source archive.
+pub(super) struct Rebuild<'a> {
+    /// The archive's, or with a version of its own.
+    pub recipe: Recipe,
+    pub output: &'a Path,
+    pub cache: PathBuf,
+    pub key: Option<(SigningKey, Vec<u8>)>,
+    pub smoke: SmokePlan,
+}
+
+impl Rebuild<'_> {
+    pub(super) fn run(self, archive: SourceArchive) -> anyhow::Result<BuildOutput> {
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let mut fixes = Vec::new();
+        for (index, text) in archive.fixes.iter().enumerate() {
+            let path = scratch.path().join(format!("{:04}.diff", index + 1));
+            std::fs::write(&path, text)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            fixes.push(path);
+        }
+        let advisories = archive
+            .advisories
+            .into_iter()
+            .map(|text| Ok((Record::parse(text.as_bytes())?, text)))
+            .collect::<anyhow::Result<_>>()
+            .context("the archive holds an unusable CVE record")?;
+        let request = BuildRequest {
+            release: self.recipe.release,
+            version: self.recipe.version,
+            fixes,
+            advisories,
+            ratings: self.recipe.ratings,
+            units: self.recipe.units,
+            output: self.output.to_owned(),
+            cache: self.cache,
+            key: self.key,
+            smoke: self.smoke,
+            created: self.recipe.created,
+        };
+        Ok(suture_factory::build(&request, &Steps::new())?)
+    }
 }
 
 /// Refuses a way back that would be unsafe.

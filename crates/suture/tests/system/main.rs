@@ -6,6 +6,7 @@ mod build_refusals;
 mod cumulative;
 mod machine_limit;
 mod machine_refusals;
+mod reproducible;
 mod rollout;
 mod site;
 mod smoke;

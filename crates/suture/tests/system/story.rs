@@ -1,7 +1,6 @@
 //! The whole way of one fix, and the module built again from its source archive.
 
 use suture::scenario::{Guest, Probe, SECCOMP};
-use suture_protocol::Manifest;
 use suture_vm::probe::Verdict;
 
 use crate::site::{Site, assert_kernel_is_well, assert_nothing_loaded};
@@ -75,29 +74,4 @@ fn a_hole_is_closed_without_a_reboot() -> anyhow::Result<()> {
     );
     assert_kernel_is_well(&guest);
     server.stop()
-}
-
-#[test]
-fn a_published_module_is_built_again_to_the_same_bytes() -> anyhow::Result<()> {
-    let site = Site::new()?;
-    site.build_seccomp("1.1", "patch")?;
-    site.vendor.suture(&[
-        "rebuild",
-        "patch/source.tar.gz",
-        "--output",
-        "elsewhere/again",
-    ])?;
-    let manifest = |folder: &str| -> anyhow::Result<Manifest> {
-        Ok(serde_json::from_slice(&std::fs::read(
-            site.vendor.path(folder).join("manifest.json"),
-        )?)?)
-    };
-    let (first, again) = (manifest("patch")?, manifest("elsewhere/again")?);
-    assert_eq!(first.module.unsigned_sha256, again.module.unsigned_sha256);
-    assert_eq!(first.source, again.source);
-    assert_ne!(
-        first.module.file, again.module.file,
-        "only the published one is signed"
-    );
-    Ok(())
 }
