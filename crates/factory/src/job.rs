@@ -36,13 +36,13 @@ pub struct CompileTimes {
 
 /// A unit compiled three ways, for one of the objects that it is linked into.
 pub(crate) struct CompiledUnit {
-    source: String,
-    object: ObjectName,
+    pub source: String,
+    pub object: ObjectName,
     /// Whether it is linked into other objects as well.
     shared: bool,
     plain: Vec<u8>,
-    original: Vec<u8>,
-    patched: Vec<u8>,
+    pub original: Vec<u8>,
+    pub patched: Vec<u8>,
 }
 
 /// What goes into the module for one unit.

@@ -5,6 +5,7 @@ mod advisory;
 mod build;
 mod differ;
 mod fix;
+mod judge;
 mod kernels;
 mod module_key;
 mod output;
@@ -38,6 +39,8 @@ enum Command {
     Kernels(kernels::Args),
     /// Make a fix diff from two versions of the kernel's source package.
     Fix(fix::Args),
+    /// Tell whether a fix can be live patched, function by function.
+    Judge(judge::Args),
     /// Make the key that signs modules, and its certificate.
     ModuleKey(module_key::Args),
     /// Build a live patch from a fix.
@@ -73,6 +76,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Differ(args) => return differ::run(&args),
         Command::Verify(args) => return verify::run(&args),
+        Command::Judge(args) => return judge::run(&args),
         Command::Advisory(args) => block_on(advisory::run(args)),
         Command::Kernels(args) => kernels::run(&args),
         Command::Fix(args) => fix::run(&args),
