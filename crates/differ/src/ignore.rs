@@ -23,6 +23,8 @@ use crate::object::Relocation;
 use crate::unit::{Target, Unit};
 
 const FUNCTION_MARKERS: &[&str] = &[".suture.ignore.functions", ".kpatch.ignore.functions"];
+/// States that the patch keeps beyond its code; no running code reads the section.
+const DECLARED_STATES: &str = ".suture.states";
 const SECTION_MARKERS: &[&str] = &[".suture.ignore.sections", ".kpatch.ignore.sections"];
 
 /// The markers of a unit.
@@ -64,9 +66,11 @@ impl Ignored {
     }
 }
 
-/// Whether a section holds markers.
+/// Whether a section holds markers, or what the fix declares to whoever makes the module.
 pub(crate) fn is_marker(section: &str) -> bool {
-    FUNCTION_MARKERS.contains(&section) || SECTION_MARKERS.contains(&section)
+    section == DECLARED_STATES
+        || FUNCTION_MARKERS.contains(&section)
+        || SECTION_MARKERS.contains(&section)
 }
 
 fn function(unit: &Unit, index: usize, marker: &Relocation) -> Result<usize, DifferError> {

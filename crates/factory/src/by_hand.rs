@@ -83,7 +83,10 @@ mod tests {
         assert!(output.status.success(), "{output:?}");
     }
 
-    fn sections(path: &std::path::Path) -> Vec<(String, Vec<(u64, u32, i64, String, u16)>)> {
+    /// Offset, type, addend, and name and reserved section of the symbol.
+    type Field = (u64, u32, i64, String, u16);
+
+    fn sections(path: &std::path::Path) -> Vec<(String, Vec<Field>)> {
         use suture_differ::object::{Object, SymbolSection};
         let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
         let symbol = |index: usize| {

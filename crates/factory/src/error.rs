@@ -169,6 +169,24 @@ pub enum Refusal {
          twice; make it static"
     )]
     SharedUnit { unit: String, symbol: String },
+    #[error("`{unit}` declares {what}, which this kernel's livepatch does not have; do without")]
+    NoSuchAbi { unit: String, what: &'static str },
+    #[error(
+        "`{unit}` names a second `{kind}` callback of {object}, and an object has one; call both \
+         functions from one"
+    )]
+    CallbackTwice {
+        unit: String,
+        object: ObjectName,
+        kind: &'static str,
+    },
+    #[error("`{unit}` declares state {id} in another version than another unit does")]
+    StateTwice { unit: String, id: u64 },
+    #[error(
+        "`{unit}` declares a state and nothing else changes in it; put the declaration into a file \
+         whose code the fix changes"
+    )]
+    StateAlone { unit: String },
     #[error("`{path}` names no unit; give its path in the kernel tree, such as `kernel/fork.c`")]
     NamedUnit { path: String },
     #[error("`{path}` is assembler, which the differ can't compare function by function")]

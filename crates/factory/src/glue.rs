@@ -3,11 +3,14 @@
 //! The structures are those of `include/linux/livepatch.h`; only the kernel's own headers know
 //! their layout, so they are filled in C.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use suture_advisory::{CveId, PatchVersion};
 use suture_kernel::{KernelBuild, ObjectName};
 use suture_protocol::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE};
+
+use crate::declared::{Callback, PATCH_SYMBOL};
 
 /// One function to swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,10 @@ pub(crate) struct Glue<'a> {
     pub fixes: &'a [CveId],
     /// Functions by object, `vmlinux` included under that name.
     pub objects: &'a [(ObjectName, Vec<GlueFunction>)],
+    /// The fix's own callbacks; an object has at most one of each kind.
+    pub callbacks: &'a [(ObjectName, Callback)],
+    /// Versions of the states that the fix keeps, by their id.
+    pub states: &'a BTreeMap<u64, u64>,
     /// The kernel leaves its livepatch relocations in place when a patched module is unloaded,
     /// and then refuses to load that module again. The callback below undoes them.
     pub clear_relocations: bool,
@@ -69,6 +76,13 @@ impl Glue<'_> {
         {
             let _ = writeln!(text, "extern void {alias}(void);");
         }
+        for (_, Callback { kind, symbol }) in self.callbacks {
+            let returns = kind.returns();
+            let _ = writeln!(
+                text,
+                "extern {returns} {symbol}(struct klp_object *object);"
+            );
+        }
         text.push('\n');
     }
 
@@ -88,6 +102,9 @@ impl Glue<'_> {
             }
             text.push_str("\t{ }\n};\n\n");
         }
+        let callbacks: Vec<String> = (0..self.objects.len())
+            .map(|index| self.callbacks_of(index, text))
+            .collect();
         text.push_str("static struct klp_object objects[] = {\n");
         for (index, (name, _)) in self.objects.iter().enumerate() {
             let name_field = if name.is_vmlinux() {
@@ -95,24 +112,74 @@ impl Glue<'_> {
             } else {
                 format!(".name = \"{name}\", ")
             };
-            let callback = if self.uses_helpers() && !name.is_vmlinux() {
-                ", .callbacks = { .post_unpatch = clear_relocations }"
-            } else {
-                ""
-            };
             let _ = writeln!(
                 text,
-                "\t{{ {name_field}.funcs = functions_{index}{callback} }},"
+                "\t{{ {name_field}.funcs = functions_{index}{} }},",
+                callbacks[index]
             );
         }
         text.push_str("\t{ }\n};\n\n");
     }
 
+    /// The field of an object's callbacks; a function that it needs is written before.
+    fn callbacks_of(&self, index: usize, text: &mut String) -> String {
+        let (object, _) = &self.objects[index];
+        let own = self.callbacks.iter().filter(|(name, _)| name == object);
+        let mut fields: Vec<(&str, String)> = own
+            .map(|(_, callback)| (callback.kind.field(), callback.symbol.clone()))
+            .collect();
+        if self.uses_helpers() && !object.is_vmlinux() {
+            match fields
+                .iter_mut()
+                .find(|(field, _)| *field == "post_unpatch")
+            {
+                Some((_, symbol)) => {
+                    let both = format!("post_unpatch_{index}");
+                    let _ = writeln!(
+                        text,
+                        "static void {both}(struct klp_object *object)\n{{\n\
+                         \t{symbol}(object);\n\tclear_relocations(object);\n}}\n"
+                    );
+                    *symbol = both;
+                }
+                None => fields.push(("post_unpatch", "clear_relocations".to_owned())),
+            }
+        }
+        if fields.is_empty() {
+            return String::new();
+        }
+        let fields = fields
+            .iter()
+            .map(|(field, name)| format!(".{field} = {name}"));
+        let fields: Vec<String> = fields.collect();
+        format!(", .callbacks = {{ {} }}", fields.join(", "))
+    }
+
     fn module(&self, text: &mut String) {
+        let states = if self.states.is_empty() {
+            ""
+        } else {
+            text.push_str("static struct klp_state states[] = {\n");
+            for (id, version) in self.states {
+                let _ = writeln!(text, "\t{{ .id = {id}, .version = {version} }},");
+            }
+            text.push_str("\t{ }\n};\n\n");
+            "\t.states = states,\n"
+        };
+        let _ = write!(
+            text,
+            "static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = objects,\n\
+             {states}\t.replace = true,\n}};\n\n"
+        );
+        if !self.states.is_empty() {
+            let _ = writeln!(
+                text,
+                "extern struct klp_patch *const {PATCH_SYMBOL};\n\
+                 struct klp_patch *const {PATCH_SYMBOL} = &patch;\n"
+            );
+        }
         text.push_str(
-            "static struct klp_patch patch = {\n\t.mod = THIS_MODULE,\n\t.objs = objects,\n\
-             \t.replace = true,\n};\n\n\
-             static int __init patch_init(void)\n{\n\treturn klp_enable_patch(&patch);\n}\n\n\
+            "static int __init patch_init(void)\n{\n\treturn klp_enable_patch(&patch);\n}\n\n\
              static void __exit patch_exit(void)\n{\n}\n\n\
              module_init(patch_init);\nmodule_exit(patch_exit);\n\
              MODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n",
@@ -202,8 +269,18 @@ static void clear_relocations(struct klp_object *object)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::declared::CallbackKind;
 
     fn glue_source(object: &str, clear_relocations: bool) -> String {
+        declared_source(object, clear_relocations, &[], &[])
+    }
+
+    fn declared_source(
+        object: &str,
+        clear_relocations: bool,
+        callbacks: &[(ObjectName, Callback)],
+        states: &[(u64, u64)],
+    ) -> String {
         let function = GlueFunction {
             old_name: "pep_getsockopt".into(),
             old_sympos: 0,
@@ -222,6 +299,8 @@ mod tests {
             kernel: &kernel,
             fixes: &fixes,
             objects: &objects,
+            callbacks,
+            states: &BTreeMap::from_iter(states.iter().copied()),
             clear_relocations,
         }
         .source()
@@ -239,6 +318,31 @@ mod tests {
         let line = "\t{ .name = \"pn_pep\", .funcs = functions_0, .callbacks = { .post_unpatch = clear_relocations } },\n";
         assert!(module.contains(line), "{module}");
         assert!(!glue_source("pn_pep", false).contains("text_poke"));
+    }
+
+    #[test]
+    fn an_authors_callback_and_our_own_share_a_place() {
+        let callback = |kind: CallbackKind| {
+            let symbol = format!("__suture_{}_kmod_x", kind.field());
+            ("pn_pep".parse().unwrap(), Callback { kind, symbol })
+        };
+        let pre = [callback(CallbackKind::PrePatch)];
+        let text = declared_source("pn_pep", false, &pre, &[]);
+        let field = ".callbacks = { .pre_patch = __suture_pre_patch_kmod_x }";
+        assert!(text.contains(field), "{text}");
+        let post = [callback(CallbackKind::PostUnpatch)];
+        let text = declared_source("pn_pep", true, &post, &[]);
+        assert!(text.contains(".post_unpatch = post_unpatch_0"), "{text}");
+        let calls = "\t__suture_post_unpatch_kmod_x(object);\n\tclear_relocations(object);\n";
+        assert!(text.contains(calls), "{text}");
+    }
+
+    #[test]
+    fn states_are_part_of_the_patch() {
+        let text = declared_source("vmlinux", false, &[], &[(7, 2)]);
+        assert!(text.contains("\t{ .id = 7, .version = 2 },\n"), "{text}");
+        assert!(text.contains("\t.states = states,\n"), "{text}");
+        assert!(!glue_source("vmlinux", false).contains("states"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From applied fixes to the linked module: the part of a build that every way of building
 //! shares.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use suture_kernel::ObjectName;
 
 use crate::command::Log;
 use crate::compiler_message::does_not_compile;
+use crate::declared::{self, Abi, Callback, Declared};
 use crate::equality::Proof;
 use crate::error::{FactoryError, Refusal, Refusals};
+use crate::files;
 use crate::fix::{self, Fix};
 use crate::glue::{Glue, GlueFunction};
 use crate::layout::Layouts;
@@ -52,6 +54,7 @@ pub(crate) struct ExtractedUnit {
     pub bytes: Vec<u8>,
     /// With the hash of the shipped code.
     pub functions: Vec<(ExtractedFunction, String)>,
+    pub declared: Declared,
 }
 
 /// A unit compiled with and without the fix.
@@ -77,6 +80,7 @@ impl Job<'_> {
         let scratch =
             tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
         let patched = fix::apply(fixes, plan, tree.path(), scratch.path(), log)?;
+        let patched = [patched, declared::header(fixes).into_iter().collect()].concat();
         let reach = step(
             self.progress,
             "finding the units that the fix reaches",
@@ -236,6 +240,7 @@ impl Job<'_> {
                     }
                     added.extend(ours);
                 }
+                added.insert(declared::PATCH_SYMBOL.to_owned());
                 let results: Vec<_> = units
                     .par_iter()
                     .enumerate()
@@ -284,8 +289,16 @@ impl Job<'_> {
                 why: error.to_string(),
             })?;
         let mut refusals = layout_refusals(compiled)?;
+        let declared = Declared::of(&parse(source, patched)?);
+        refusals.extend(self.abi()?.refusals(source, &declared));
         let patch = match extraction {
-            Extraction::NoChange if refusals.is_empty() => return Ok(Ok(None)),
+            Extraction::NoChange if refusals.is_empty() && declared.is_empty() => {
+                return Ok(Ok(None));
+            }
+            Extraction::NoChange if refusals.is_empty() => {
+                let unit = source.clone();
+                return Ok(Err(vec![Refusal::StateAlone { unit }]));
+            }
             Extraction::NoChange => return Ok(Err(refusals)),
             Extraction::Refused(more) => {
                 let unit = source.clone();
@@ -306,9 +319,16 @@ impl Job<'_> {
                     source,
                     bytes: patch.object,
                     functions,
+                    declared,
                 })
             }),
         )
+    }
+
+    /// What the kernel's livepatch has for authors of fixes.
+    fn abi(&self) -> Result<Abi, FactoryError> {
+        let header = self.kernel.tree.path().join("include/linux/livepatch.h");
+        Ok(Abi::of(&files::read_text(&header)?))
     }
 
     /// Links and checks the module: its unsigned bytes.
@@ -335,13 +355,15 @@ impl Job<'_> {
         &self,
         facts: &'g Facts<'_>,
         cves: &'g [CveId],
-        objects: &'g [(ObjectName, Vec<GlueFunction>)],
+        objects: &'g GlueObjects,
     ) -> Glue<'g> {
         Glue {
             version: self.version,
             kernel: &facts.build,
             fixes: cves,
-            objects,
+            objects: &objects.functions,
+            callbacks: &objects.callbacks,
+            states: &objects.states,
             // Kernels that clean up by themselves have this function.
             clear_relocations: facts.kallsyms.named("clear_relocate_add").len() == 0,
         }
@@ -401,6 +423,10 @@ fn collect_units(
             Err(more) => refusals.extend(more),
         }
     }
+    let declared = extracted
+        .iter()
+        .map(|unit: &ExtractedUnit| (&unit.object, unit.source.as_str(), &unit.declared));
+    refusals.extend(declared::contradictions(declared));
     if refusals.is_empty() && extracted.is_empty() {
         let names: Vec<&str> = units.iter().map(|unit| unit.source.as_str()).collect();
         refusals.push(Refusal::NoChange {
@@ -440,19 +466,35 @@ fn proven_functions(
     }
 }
 
-/// Functions by object, each object once.
-pub(crate) fn glue_objects(extracted: &[ExtractedUnit]) -> Vec<(ObjectName, Vec<GlueFunction>)> {
-    let mut objects: Vec<(ObjectName, Vec<GlueFunction>)> = Vec::new();
+/// What the glue has to know of the extracted units.
+#[derive(Debug, Default)]
+pub(crate) struct GlueObjects {
+    /// Functions by object, each object once.
+    pub functions: Vec<(ObjectName, Vec<GlueFunction>)>,
+    pub callbacks: Vec<(ObjectName, Callback)>,
+    pub states: BTreeMap<u64, u64>,
+}
+
+/// Gathers it.
+pub(crate) fn glue_objects(extracted: &[ExtractedUnit]) -> GlueObjects {
+    let mut all = GlueObjects::default();
     for unit in extracted {
         let functions = unit.functions.iter().map(|(function, _)| GlueFunction {
             old_name: function.old_name.clone(),
             old_sympos: function.old_sympos,
             alias: function.alias.clone(),
         });
-        match objects.iter_mut().find(|(name, _)| *name == unit.object) {
+        let mut known = all.functions.iter_mut();
+        match known.find(|(name, _)| *name == unit.object) {
             Some((_, known)) => known.extend(functions),
-            None => objects.push((unit.object.clone(), functions.collect())),
+            None => all
+                .functions
+                .push((unit.object.clone(), functions.collect())),
         }
+        let callbacks = unit.declared.callbacks.iter();
+        all.callbacks
+            .extend(callbacks.map(|callback| (unit.object.clone(), callback.clone())));
+        all.states.extend(&unit.declared.states);
     }
-    objects
+    all
 }

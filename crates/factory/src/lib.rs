@@ -11,6 +11,7 @@ mod by_hand;
 mod command;
 mod commands;
 mod compiler_message;
+mod declared;
 mod equality;
 mod error;
 mod files;

@@ -263,7 +263,7 @@ impl Story<'_> {
                 count += used.len();
                 story.evidence.objects[place].functions = used;
             }
-            Ok(format!("{count} functions are redirected"))
+            Ok(format!("functions whose calls are redirected: {count}"))
         })
     }
 

@@ -8,9 +8,11 @@
 
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelRelease;
-use suture_kernel::module::{ModuleSymbols, SymbolPlace};
+use suture_kernel::module::{ModuleSymbol, ModuleSymbols, SymbolPlace};
 use suture_protocol::Manifest;
 use thiserror::Error;
+
+use crate::declared::{CallbackKind, PATCH_SYMBOL};
 
 /// Calls by which a live patch keeps something beyond its code (`include/linux/livepatch.h`).
 const KEEPS_STATE: [&str; 7] = [
@@ -40,13 +42,13 @@ pub enum NoWayBack {
     #[error("the archive is that of {0} itself; take the one of an earlier version")]
     Itself(PatchVersion),
     #[error(
-        "patch {version} calls {}: it keeps state that an earlier set of fixes does not know; \
-         write a fix that takes that state over, and build it as a new version",
-        calls.join(", ")
+        "patch {version} has {}: it did or keeps more than an earlier set of fixes knows; write a \
+         fix that takes that over, and build it as a new version",
+        what.join(", ")
     )]
     KeepsState {
         version: PatchVersion,
-        calls: Vec<String>,
+        what: Vec<String>,
     },
     #[error("the module of patch {version} is unreadable: {why}")]
     Unreadable { version: PatchVersion, why: String },
@@ -82,18 +84,27 @@ pub fn check_way_back(
         version,
         why: error.to_string(),
     })?;
-    let calls: Vec<String> = module
-        .symbols()
-        .iter()
-        .filter(|symbol| symbol.place == SymbolPlace::Undefined)
-        .filter(|symbol| KEEPS_STATE.contains(&symbol.name))
-        .map(|symbol| symbol.name.to_owned())
-        .collect();
-    if calls.is_empty() {
+    let what: Vec<String> = module.symbols().iter().filter_map(beyond_code).collect();
+    if what.is_empty() {
         Ok(())
     } else {
-        Err(NoWayBack::KeepsState { version, calls })
+        Err(NoWayBack::KeepsState { version, what })
     }
+}
+
+/// What a symbol tells of a patch that changes more than code.
+fn beyond_code(symbol: &ModuleSymbol<'_>) -> Option<String> {
+    let name = symbol.name;
+    if symbol.place == SymbolPlace::Undefined {
+        return KEEPS_STATE
+            .contains(&name)
+            .then(|| format!("a call of `{name}`"));
+    }
+    if name == PATCH_SYMBOL {
+        return Some("a declared state".to_owned());
+    }
+    let kind = CallbackKind::of_symbol(name)?;
+    Some(format!("a callback `{}`", kind.field()))
 }
 
 #[cfg(test)]
@@ -175,5 +186,13 @@ mod tests {
         );
         let error = check("105.1", "103.2", &module).unwrap_err();
         assert!(error.to_string().contains("klp_shadow_alloc"), "{error}");
+        let module = compiled(
+            "void __suture_post_patch_kmod_x(void *of) { }\n\
+             void *const suture_patch = 0;",
+        );
+        let error = check("105.1", "103.2", &module).unwrap_err();
+        for words in ["a callback `post_patch`", "a declared state"] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
     }
 }

@@ -245,7 +245,7 @@ impl Acts {
         );
         println!("    then open https://127.0.0.1:8443 (the certificate is the demo's own)");
         println!("  {suture} admin machines {EMAIL}");
-        println!("  {suture} rebuild patch/source.tar.gz --output rebuilt");
+        println!("  {suture} verify patch/livepatch.ko --source patch/source.tar.gz");
         println!("  {suture} kernels");
     }
 }

@@ -2,6 +2,7 @@
 //! programs over real TLS. Each test says which kernel it picked.
 
 mod another_release;
+mod authors;
 mod build_refusals;
 mod cumulative;
 mod machine_limit;

@@ -150,6 +150,12 @@ impl Site {
         to: &str,
         output: &str,
     ) -> anyhow::Result<()> {
+        let diff = self.edited(file, &[(from, to)])?;
+        self.vendor.write(output, diff.as_bytes())
+    }
+
+    /// A diff that replaces texts, each once, in a file of this kernel's source.
+    pub fn edited(&self, file: &str, edits: &[(&str, &str)]) -> anyhow::Result<String> {
         let folder = tempfile::tempdir()?;
         let archive = Archive::new(&default_cache(), Log::none());
         let package = Package {
@@ -164,12 +170,12 @@ impl Site {
             &Log::none(),
         )?;
         let before = std::fs::read_to_string(folder.path().join(file))?;
-        anyhow::ensure!(before.contains(from), "`{file}` has no `{from}` any more");
-        let after = before.replacen(from, to, 1);
-        self.vendor.write(
-            output,
-            unified(file, Some(&before), Some(&after)).as_bytes(),
-        )
+        let mut after = before.clone();
+        for (from, to) in edits {
+            anyhow::ensure!(after.contains(from), "`{file}` has no `{from}` any more");
+            after = after.replacen(from, to, 1);
+        }
+        Ok(unified(file, Some(&before), Some(&after)))
     }
 
     pub fn serve(&self) -> anyhow::Result<Server> {
