@@ -71,12 +71,16 @@ mod tests {
     use super::*;
 
     /// An object with livepatch symbols of the image, of a module, and of a module for another.
-    const LINKED: &str = "extern int a __asm__(\".klp.sym.vmlinux.a,0\");\n\
-        extern int b __asm__(\".klp.sym.ext4.b,2\");\n\
-        extern int c __asm__(\".klp.sym.jbd2.c,0,ext4\");\n\
-        extern int exported;\n\
+    const LINKED: &str = "extern int a, b, c, exported;\n\
         int *table[] = { &a, &b, &c, &exported };\n\
         int sum(void) { return a + b + c + exported; }\n";
+
+    /// The assembler takes no comma in a name.
+    const NAMES: [&str; 3] = [
+        "--redefine-sym=a=.klp.sym.vmlinux.a,0",
+        "--redefine-sym=b=.klp.sym.ext4.b,2",
+        "--redefine-sym=c=.klp.sym.jbd2.c,0,ext4",
+    ];
 
     fn run(command: &mut Command) {
         let output = command.output().unwrap();
@@ -97,18 +101,22 @@ mod tests {
             };
             (symbol.name.clone(), home)
         };
-        object
-            .sections
-            .iter()
+        let sections = object.sections.iter();
+        // The order of the added sections means nothing.
+        let mut listed: Vec<(String, Vec<Field>)> = sections
             .map(|section| {
                 let relocations = section.relocations.iter().map(|relocation| {
                     let (name, home) = symbol(relocation.symbol);
                     let (offset, r_type) = (relocation.offset, relocation.r_type);
                     (offset, r_type, relocation.addend, name, home)
                 });
-                (section.name.clone(), relocations.collect())
+                let mut relocations: Vec<Field> = relocations.collect();
+                relocations.sort();
+                (section.name.clone(), relocations)
             })
-            .collect()
+            .collect();
+        listed.sort();
+        listed
     }
 
     fn relocation_sections(path: &std::path::Path) -> Vec<String> {
@@ -137,6 +145,7 @@ mod tests {
         run(Command::new("gcc")
             .args(flags)
             .args([at("linked.o"), at("linked.c")]));
+        run(Command::new("objcopy").args(NAMES).arg(at("linked.o")));
         let strict = [
             "-O1",
             "-g",

@@ -139,7 +139,7 @@ impl Calls {
                     continue;
                 };
                 let target = whole(&target).to_owned();
-                let call = relocation.r_type == elf::R_X86_64_PLT32.0;
+                let call = is_branch(&object.sections[section].data, relocation);
                 if target.starts_with("__x86_indirect_thunk_") {
                     of.pointers += 1;
                 } else if call {
@@ -240,6 +240,24 @@ impl Calls {
 /// The function that a split-off part belongs to.
 fn whole(name: &str) -> &str {
     name.find(".cold").map_or(name, |end| &name[..end])
+}
+
+/// Whether the relocated field is that of a `call`, `jmp` or conditional jump. A field of another
+/// instruction that counts from its end follows a byte that none of these has.
+fn is_branch(code: &[u8], relocation: &Relocation) -> bool {
+    let near = [elf::R_X86_64_PC32.0, elf::R_X86_64_PLT32.0];
+    if !near.contains(&relocation.r_type) {
+        return false;
+    }
+    let before = |distance: u64| {
+        let place = relocation.offset.checked_sub(distance)?;
+        code.get(usize::try_from(place).ok()?).copied()
+    };
+    match before(1) {
+        Some(0xe8 | 0xe9) => true,
+        Some(0x80..=0x8f) => before(2) == Some(0x0f),
+        _ => false,
+    }
 }
 
 /// The name of what a relocation refers to; of a place in a section, the function there.
