@@ -1,8 +1,9 @@
 //! The daemon: serves the socket, checks in from time to time, stops when it is told to.
 
 use std::convert::Infallible;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,19 @@ use tracing::{info, warn};
 use crate::config;
 use crate::engine::{Engine, Refreshed};
 use crate::failure::Failure;
+use crate::files;
 use crate::kernel_log::KernelLog;
+use crate::mode::Mode;
 use crate::paths::Paths;
 use crate::schedule;
 use crate::socket;
+use crate::status;
 
 /// Between two looks at a patch that settles or is in transition.
 const WATCH: Duration = Duration::from_secs(15);
-/// Between two looks at the configuration, while there is nothing to check.
-const IDLE: Duration = Duration::from_secs(60);
+/// While there is nothing to check, nothing wakes the daemon but a command. (A year: tokio wants
+/// a time.)
+const IDLE: Duration = Duration::from_secs(365 * 86_400);
 /// How long a started agent waits for the server's word, its turn included, before it applies
 /// what it has.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -129,12 +134,29 @@ async fn keep_patched(paths: Paths, engine: Arc<Engine>) {
         if let Err(failure) = engine.watch() {
             warn!("cannot follow the patch: {}", failure.one_line());
         }
+        write_login_message(&paths, &engine).await;
+        let look = if engine.has_to_watch() {
+            next.min(Instant::now() + WATCH)
+        } else {
+            next
+        };
         tokio::select! {
-            () = sleep_until(next.min(Instant::now() + WATCH)) => {}
+            () = sleep_until(look) => {}
+            // The machine was enabled or disabled, or a setting was changed.
+            () = engine.woken() => next = replanned(&paths, &engine, next),
             () = engine.harm_noted() => if engine.has_untold_harm() {
                 next = early.bring_forward(next);
             }
         }
+    }
+}
+
+/// The next check-in after a change of what it depends on: no later than a new interval says.
+fn replanned(paths: &Paths, engine: &Engine, next: Instant) -> Instant {
+    let now = Instant::now();
+    match interval(paths, engine) {
+        None => now + IDLE,
+        Some(interval) => next.min(now + schedule::next_check(interval, None, random())),
     }
 }
 
@@ -172,11 +194,16 @@ fn interval(paths: &Paths, engine: &Engine) -> Option<Duration> {
 
 /// The first round, and how long to wait until the next.
 async fn start(paths: &Paths, engine: &Engine) -> Duration {
-    let Some(interval) = interval(paths, engine) else {
+    let interval = interval(paths, engine);
+    let brake = engine.brake();
+    if brake.mode != Mode::Normal {
+        warn!("a brake is on: {brake}; {}", brake.hint());
+    }
+    let Some(interval) = interval.filter(|_| brake.mode.may_check()) else {
         if let Err(failure) = engine.apply_from_cache().await {
             warn!("nothing is applied from the cache: {}", failure.one_line());
         }
-        return IDLE;
+        return interval.unwrap_or(IDLE);
     };
     let turn = schedule::first_check(random());
     sleep(turn).await;
@@ -190,8 +217,28 @@ async fn start(paths: &Paths, engine: &Engine) -> Duration {
 /// Checks in, and tells how long to wait until the next time.
 async fn check(paths: &Paths, engine: &Engine) -> Duration {
     match interval(paths, engine) {
-        Some(interval) => after_round(engine, interval, engine.refresh(false).await),
+        // It may be released by then.
+        Some(interval) if !engine.brake().mode.may_check() => interval,
+        Some(interval) => after_round(engine, interval, engine.refresh_on_time().await),
         None => IDLE,
+    }
+}
+
+/// Keeps what logins are told in a file, so that none has to ask and wait.
+async fn write_login_message(paths: &Paths, engine: &Engine) {
+    let text = match engine.report().await {
+        Ok(report) => status::restart_advice(&report).unwrap_or_default(),
+        Err(_) => return,
+    };
+    let path = paths.login_message();
+    if files::read_text(&path, 4096).is_ok_and(|before| before == text) {
+        return;
+    }
+    let written = files::write_atomic(&path, text.as_bytes(), 0o644)
+        // The unit's umask keeps it from everyone otherwise.
+        .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o644)));
+    if let Err(error) = written {
+        warn!(%error, "cannot write `{}`", path.display());
     }
 }
 
@@ -416,20 +463,34 @@ mod tests {
         }
         let tree = Arc::new(crate::testing::FakeTree::new());
         let kernel = Arc::new(crate::testing::FakeKernel::new(tree.clone()));
-        let patience = Duration::from_secs(1);
-        let engine = Engine::open(
-            tree.paths(),
-            kernel,
-            Arc::new(BrokenClock::default()),
-            patience,
-        )
-        .unwrap();
+        let clock = Arc::new(BrokenClock::default());
+        let engine = Engine::open(tree.paths(), kernel, clock).unwrap();
         let ended = run(&tree.paths(), Arc::new(engine), std::future::pending()).await;
         let failure = ended.unwrap_err().one_line();
         assert!(
             failure.starts_with("the check-in loop ended by itself: "),
             "{failure}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_login_finds_its_message_in_a_file() {
+        let service = Service::start().await;
+        let machine = Machine::with_patch(&service, "104.1").await;
+        service.desk().offer = suture_rollout::Offer::NotCovered;
+        let path = machine.tree.paths().login_message();
+        let daemon = Daemon::start(&machine).await;
+        let told = async {
+            while !std::fs::read_to_string(&path).is_ok_and(|it| it.contains("have ended")) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), told)
+            .await
+            .unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        daemon.stop().await;
     }
 
     #[tokio::test]

@@ -72,7 +72,7 @@ fn toward(wanted: PatchVersion, running: &Running, quarantine: &[Quarantined]) -
     if running.in_force >= Some(wanted) {
         return NextStep::Keep;
     }
-    if let Some(version) = running.in_transition {
+    if let Some(version) = running.in_transition.or(running.reversing) {
         return NextStep::WaitFor(version);
     }
     if let Some(entry) = quarantine.iter().find(|entry| entry.version == wanted) {

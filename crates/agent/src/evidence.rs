@@ -5,9 +5,10 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
-use suture_protocol::{EventId, EventKind, MachineEvent};
+use suture_protocol::{EventId, EventKind, KernelTrouble, MachineEvent};
 
 use crate::taint;
 
@@ -15,6 +16,8 @@ use crate::taint;
 const MOST_WAITING: usize = 256;
 /// Marks of what was told once; each load leaves four at most.
 const MOST_MARKS: usize = 64;
+/// Troubles that are kept for the status.
+const MOST_TROUBLES: usize = 8;
 
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,29 @@ struct Boot {
     heard: Option<u64>,
     /// `/proc/sys/kernel/tainted` when it was looked at last.
     tainted: Option<u64>,
+    /// What the kernel reported, for the status; the last few, oldest first.
+    #[serde(default)]
+    troubles: Vec<Noted>,
+}
+
+/// Trouble of the kernel, as the status tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Noted {
+    pub at: Timestamp,
+    pub kind: KernelTrouble,
+    pub names_patch: Option<PatchVersion>,
+    /// Its first line.
+    pub text: String,
+}
+
+/// The name of a kind of trouble, as on the wire.
+pub fn trouble_name(kind: KernelTrouble) -> &'static str {
+    match kind {
+        KernelTrouble::Warning => "warning",
+        KernelTrouble::Oops => "oops",
+        KernelTrouble::Lockup => "lockup",
+    }
 }
 
 /// Whether an event speaks against a version, so that the server should hear of it soon.
@@ -146,6 +172,24 @@ impl Evidence {
         if let Some(boot) = &mut self.boot {
             boot.heard = boot.heard.max(Some(sequence));
         }
+    }
+
+    /// Keeps a trouble for the status. Where there is no room, the oldest that names no patch of
+    /// ours goes first.
+    pub fn note(&mut self, noted: Noted) {
+        let Some(boot) = &mut self.boot else {
+            return;
+        };
+        boot.troubles.push(noted);
+        if boot.troubles.len() > MOST_TROUBLES {
+            let other = boot.troubles.iter().position(|it| it.names_patch.is_none());
+            boot.troubles.remove(other.unwrap_or(0));
+        }
+    }
+
+    /// What was kept for the status in this boot.
+    pub fn troubles(&self) -> &[Noted] {
+        self.boot.as_ref().map_or(&[], |boot| &boot.troubles)
     }
 
     /// Notes the kernel's taint. Returns what it was, if it grew worse in this boot; the first

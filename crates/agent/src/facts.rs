@@ -57,7 +57,7 @@ impl MachineFacts {
             boot_id: boot_id(&paths.proc("sys/kernel/random/boot_id"))?,
             boot_time: boot_time(&paths.proc("stat"))?,
             cpu_model: cpu_model(&text(&paths.proc("cpuinfo"), LARGE)?),
-            livepatch: paths.sys("kernel/livepatch").is_dir(),
+            livepatch: has_livepatch(paths),
         })
     }
 }
@@ -99,7 +99,13 @@ fn hostname(text: &str) -> String {
     text.chars().take(253).collect()
 }
 
-fn kernel_build(paths: &Paths) -> Result<KernelBuild, FactsError> {
+/// Whether the kernel was built with `CONFIG_LIVEPATCH`.
+pub fn has_livepatch(paths: &Paths) -> bool {
+    paths.sys("kernel/livepatch").is_dir()
+}
+
+/// The running kernel.
+pub fn kernel_build(paths: &Paths) -> Result<KernelBuild, FactsError> {
     let notes_path = paths.sys("kernel/notes");
     let notes = files::read_bounded(&notes_path, SMALL).map_err(|source| FactsError::Read {
         path: notes_path.clone(),

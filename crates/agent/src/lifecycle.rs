@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! Begun ──► InTransition ──► Settling ──► Settled
-//!   │            │               │
-//!   └────────────┴───────────────┴── went down meanwhile ──► quarantine, on the next start
+//!   │         │  │               │
+//!   │         │  └─► Reversing ──┼── the kernel took it back ──► no record
+//!   │         │        │         │
+//!   └─────────┴────────┴─────────┴── went down meanwhile ──► quarantine, on the next start
 //! ```
 //!
 //! The journal keeps exactly one record, written before the next step is taken. So a machine that
 //! a patch brings down finds out after the restart, and never loads that version again.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -17,9 +21,12 @@ use thiserror::Error;
 
 use crate::livepatch_sysfs::Running;
 
-/// How long a patch is watched after it came into force. A machine that goes down in this time
-/// without a regular stop is taken to have been brought down by the patch.
-pub const SETTLE_TIME: SignedDuration = SignedDuration::from_mins(5);
+/// How long a patch is watched of which an older agent's record does not say it, in seconds.
+const SETTLE_SECS: u64 = 300;
+
+fn settle_secs() -> u64 {
+    SETTLE_SECS
+}
 
 /// Which patch, on which kernel, in which boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +52,21 @@ pub enum Load {
         /// The agent was stopped in a regular way at this time.
         stopped: Option<Timestamp>,
     },
-    /// Every task runs the new code, and the machine is watched for [`SETTLE_TIME`].
+    /// The kernel was asked to take the unfinished transition back.
+    Reversing {
+        subject: Subject,
+        since: Timestamp,
+        stopped: Option<Timestamp>,
+    },
+    /// Every task runs the new code, and the machine is watched. If it goes down in this time
+    /// without a regular stop, it is taken to have been brought down by the patch.
     Settling {
         subject: Subject,
         since: Timestamp,
         stopped: Option<Timestamp>,
+        /// How long it is watched, in seconds.
+        #[serde(default = "settle_secs")]
+        watch_secs: u64,
     },
     /// The patch is in force and did no harm.
     Settled { subject: Subject, at: Timestamp },
@@ -88,6 +105,7 @@ impl Load {
         match self {
             Self::Begun { subject, .. }
             | Self::InTransition { subject, .. }
+            | Self::Reversing { subject, .. }
             | Self::Settling { subject, .. }
             | Self::Settled { subject, .. } => subject,
         }
@@ -98,6 +116,7 @@ impl Load {
         match self {
             Self::Begun { since, .. }
             | Self::InTransition { since, .. }
+            | Self::Reversing { since, .. }
             | Self::Settling { since, .. } => *since,
             Self::Settled { at, .. } => *at,
         }
@@ -107,6 +126,7 @@ impl Load {
         match self {
             Self::Begun { .. } => "begun",
             Self::InTransition { .. } => "in transition",
+            Self::Reversing { .. } => "being reversed",
             Self::Settling { .. } => "settling",
             Self::Settled { .. } => "settled",
         }
@@ -150,24 +170,44 @@ impl Load {
         }
     }
 
-    /// The kernel reset `transition` to 0: every task runs the new code.
-    pub fn finish(self, now: Timestamp) -> Result<Self, InvalidStep> {
+    /// The transition is to be taken back.
+    pub fn reverse(self, now: Timestamp) -> Result<Self, InvalidStep> {
         match self {
-            Self::InTransition { subject, .. } => Ok(Self::Settling {
+            Self::InTransition { subject, .. } => Ok(Self::Reversing {
                 subject,
                 since: now,
                 stopped: None,
             }),
+            other => Err(other.invalid("being reversed")),
+        }
+    }
+
+    /// The kernel reset `transition` to 0: every task runs the new code. From now on the machine
+    /// is watched for `watch`. A transition may also end while it is to be reversed, before the
+    /// kernel heard of that.
+    pub fn finish(self, now: Timestamp, watch: Duration) -> Result<Self, InvalidStep> {
+        match self {
+            Self::InTransition { subject, .. } | Self::Reversing { subject, .. } => {
+                Ok(Self::Settling {
+                    subject,
+                    since: now,
+                    stopped: None,
+                    watch_secs: watch.as_secs(),
+                })
+            }
             other => Err(other.invalid("settling")),
         }
     }
 
-    /// Closes the watch once [`SETTLE_TIME`] is over; before that, nothing changes.
+    /// Closes the watch once its time is over; before that, nothing changes.
     pub fn settle(self, now: Timestamp) -> Self {
         match self {
-            Self::Settling { subject, since, .. } if now.duration_since(since) >= SETTLE_TIME => {
-                Self::Settled { subject, at: now }
-            }
+            Self::Settling {
+                subject,
+                since,
+                watch_secs,
+                ..
+            } if is_over(since, watch_secs, now) => Self::Settled { subject, at: now },
             other => other,
         }
     }
@@ -187,10 +227,21 @@ impl Load {
                 stalled,
                 stopped: Some(now),
             },
-            Self::Settling { subject, since, .. } => Self::Settling {
+            Self::Reversing { subject, since, .. } => Self::Reversing {
                 subject,
                 since,
                 stopped: Some(now),
+            },
+            Self::Settling {
+                subject,
+                since,
+                watch_secs,
+                ..
+            } => Self::Settling {
+                subject,
+                since,
+                stopped: Some(now),
+                watch_secs,
             },
             other => other,
         }
@@ -209,6 +260,7 @@ impl Load {
         let version = Some(self.subject().version);
         let in_transition = running.in_transition == version;
         let in_force = running.in_force == version;
+        let reversing = running.reversing == version;
         match self {
             Self::Settled { .. } => AfterStart::Closed,
             Self::Begun { subject, since } | Self::InTransition { subject, since, .. }
@@ -221,26 +273,44 @@ impl Load {
                     stopped: None,
                 })
             }
-            Self::Begun { subject, .. } | Self::InTransition { subject, .. } if in_force => {
-                AfterStart::Watch(Self::Settling {
-                    subject,
-                    since: now,
-                    stopped: None,
-                })
-            }
-            Self::Settling { subject, since, .. } if in_force => {
-                AfterStart::Watch(Self::Settling {
+            Self::Reversing { subject, since, .. } if in_transition || reversing => {
+                AfterStart::Watch(Self::Reversing {
                     subject,
                     since,
                     stopped: None,
                 })
             }
+            Self::Begun { subject, .. }
+            | Self::InTransition { subject, .. }
+            | Self::Reversing { subject, .. }
+                if in_force =>
+            {
+                AfterStart::Watch(Self::Settling {
+                    subject,
+                    since: now,
+                    stopped: None,
+                    watch_secs: SETTLE_SECS,
+                })
+            }
+            Self::Settling {
+                subject,
+                since,
+                watch_secs,
+                ..
+            } if in_force => AfterStart::Watch(Self::Settling {
+                subject,
+                since,
+                stopped: None,
+                watch_secs,
+            }),
             Self::Begun { subject, .. } => AfterStart::Quarantine {
                 subject,
                 reason: "the agent died while the kernel loaded it".to_owned(),
             },
-            // Somebody took the patch out by hand.
-            Self::InTransition { .. } | Self::Settling { .. } => AfterStart::Forget,
+            // Somebody took the patch out by hand, or we did.
+            Self::InTransition { .. } | Self::Reversing { .. } | Self::Settling { .. } => {
+                AfterStart::Forget
+            }
         }
     }
 
@@ -250,14 +320,29 @@ impl Load {
             Self::InTransition {
                 stopped: Some(_), ..
             }
+            | Self::Reversing {
+                stopped: Some(_), ..
+            }
             | Self::Settling {
                 stopped: Some(_), ..
             } => {
                 return AfterStart::Forget;
             }
-            Self::Begun { subject, .. } => (subject, "while the kernel loaded it"),
-            Self::InTransition { subject, .. } => (subject, "while it was in transition"),
-            Self::Settling { subject, .. } => (subject, "within 5 minutes after it was applied"),
+            Self::Begun { subject, .. } => (subject, "while the kernel loaded it".to_owned()),
+            Self::InTransition { subject, .. } => {
+                (subject, "while it was in transition".to_owned())
+            }
+            Self::Reversing { subject, .. } => {
+                (subject, "while its transition was reversed".to_owned())
+            }
+            Self::Settling {
+                subject,
+                watch_secs,
+                ..
+            } => {
+                let time = in_words(watch_secs);
+                (subject, format!("within {time} after it was applied"))
+            }
         };
         AfterStart::Quarantine {
             subject,
@@ -266,10 +351,26 @@ impl Load {
     }
 }
 
+fn is_over(since: Timestamp, watch_secs: u64, now: Timestamp) -> bool {
+    let watch = i64::try_from(watch_secs).unwrap_or(i64::MAX);
+    now.duration_since(since) >= SignedDuration::from_secs(watch)
+}
+
+fn in_words(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..7200 => (seconds / 60, "minute"),
+        _ => (seconds / 3600, "hour"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{FakeTree, time, version};
+
+    const WATCH: Duration = Duration::from_secs(300);
 
     fn subject(boot_id: &str) -> Subject {
         Subject {
@@ -284,7 +385,11 @@ mod tests {
     }
 
     fn settling() -> Load {
-        begun().loaded(time(1)).unwrap().finish(time(2)).unwrap()
+        begun()
+            .loaded(time(1))
+            .unwrap()
+            .finish(time(2), WATCH)
+            .unwrap()
     }
 
     #[test]
@@ -301,12 +406,57 @@ mod tests {
 
     #[test]
     fn a_step_that_is_none_is_an_error() {
-        let error = begun().finish(time(1)).unwrap_err();
+        let error = begun().finish(time(1), WATCH).unwrap_err();
         assert_eq!(
             error.to_string(),
             "a load that is begun cannot become settling"
         );
         assert!(settling().loaded(time(3)).is_err());
+        assert!(settling().reverse(time(3)).is_err());
+    }
+
+    #[test]
+    fn a_record_of_an_older_agent_is_watched_as_it_was() {
+        let mut record = serde_json::to_value(settling()).unwrap();
+        assert!(
+            record
+                .as_object_mut()
+                .unwrap()
+                .remove("watch_secs")
+                .is_some()
+        );
+        let record: Load = serde_json::from_value(record).unwrap();
+        assert_eq!(record, settling());
+    }
+
+    #[test]
+    fn a_reversal_ends_without_a_record_and_is_watched_meanwhile() {
+        let patch = Some(version("104.1"));
+        let reversing = || begun().loaded(time(1)).unwrap().reverse(time(9)).unwrap();
+        let kernel = |running: Running| reversing().after_start("boot-1", &running, time(20));
+        let going_back = Running {
+            reversing: patch,
+            ..Running::default()
+        };
+        let not_heard_yet = Running {
+            in_transition: patch,
+            ..Running::default()
+        };
+        for running in [going_back, not_heard_yet] {
+            assert_eq!(kernel(running), AfterStart::Watch(reversing()));
+        }
+        assert_eq!(kernel(Running::default()), AfterStart::Forget);
+        let too_late = Running {
+            in_force: patch,
+            ..Running::default()
+        };
+        assert!(matches!(
+            kernel(too_late),
+            AfterStart::Watch(Load::Settling { .. })
+        ));
+        let later = |load: Load| load.after_start("boot-2", &Running::default(), time(20));
+        assert!(matches!(later(reversing()), AfterStart::Quarantine { .. }));
+        assert_eq!(later(reversing().stop(time(10))), AfterStart::Forget);
     }
 
     #[test]

@@ -2,20 +2,24 @@
 //! (source: the kernel's Documentation/ABI/testing/sysfs-kernel-livepatch and
 //! Documentation/livepatch/livepatch.rst).
 
+use std::fmt;
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 
 use crate::files::{self, if_exists};
 use crate::paths::Paths;
+use crate::text;
 
 /// Most tasks that are named when a transition does not end.
 const MOST_TASKS: usize = 32;
 /// A sysfs or procfs file that is read here is one page at most.
 const PAGE: u64 = 4096;
+/// A kernel stack has at most 64 entries in procfs, of some 80 bytes.
+const STACK: u64 = 64 * 1024;
 
 /// A live patch as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Running {
     pub in_force: Option<PatchVersion>,
     /// Our version to which the kernel still moves tasks.
     pub in_transition: Option<PatchVersion>,
+    /// Our version that the kernel takes back: disabled, while its transition is still open.
+    pub reversing: Option<PatchVersion>,
     /// Names of enabled live patches that are not ours.
     pub foreign: Vec<String>,
 }
@@ -46,8 +52,14 @@ impl Running {
 
     fn of(patches: &[LoadedPatch]) -> Self {
         let mut running = Self::default();
-        for patch in patches.iter().filter(|patch| patch.enabled) {
-            match PatchVersion::from_module_name(&patch.name) {
+        for patch in patches {
+            let version = PatchVersion::from_module_name(&patch.name);
+            if !patch.enabled {
+                let reversing = version.filter(|_| patch.in_transition);
+                running.reversing = running.reversing.max(reversing);
+                continue;
+            }
+            match version {
                 None => running.foreign.push(patch.name.clone()),
                 Some(version) if patch.in_transition => {
                     running.in_transition = running.in_transition.max(Some(version));
@@ -95,16 +107,90 @@ fn vanished(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
+/// Asks the kernel to take an unfinished transition back: 0 to `enabled`. A patch whose
+/// transition ended just before is taken out the same way, so that what it has at the end is
+/// known in either case.
+pub fn reverse(paths: &Paths, version: PatchVersion) -> io::Result<()> {
+    write(paths, version, "enabled", b"0")
+}
+
+/// Asks kernels from 4.15 to 5.0 to wake the tasks that hold a transition open, so that they
+/// pass the edge of the kernel. Later kernels do so by themselves and lack the file; the
+/// answer is whether it is there.
+pub fn nudge(paths: &Paths, version: PatchVersion) -> io::Result<bool> {
+    Ok(if_exists(write(paths, version, "signal", b"1"))?.is_some())
+}
+
+fn write(paths: &Paths, version: PatchVersion, file: &str, value: &[u8]) -> io::Result<()> {
+    let path = format!("kernel/livepatch/{}/{file}", version.module_name());
+    let mut file = fs::OpenOptions::new().write(true).open(paths.sys(&path))?;
+    file.write_all(value)
+}
+
+/// The functions that a version replaces, sorted: the names of the folders below its objects,
+/// `function,sympos`.
+pub fn patched_functions(paths: &Paths, version: PatchVersion) -> Vec<String> {
+    let patch = paths.sys(&format!("kernel/livepatch/{}", version.module_name()));
+    let mut functions = Vec::new();
+    for object in dirs(&patch) {
+        functions.extend(dirs(&object).iter().filter_map(|function| {
+            let name = function.file_name()?.to_str()?;
+            Some(name.split_once(',')?.0.to_owned())
+        }));
+    }
+    functions.sort();
+    functions.dedup();
+    functions
+}
+
+fn dirs(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let mut dirs: Vec<_> = entries.filter(is_dir).map(|entry| entry.path()).collect();
+    dirs.sort();
+    dirs
+}
+
 /// A task that still runs the old code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub id: u32,
     pub name: String,
+    /// The replaced functions on its kernel stack, innermost first; empty where it runs at the
+    /// moment, or where the stack may not be read.
+    #[serde(default)]
+    pub functions: Vec<String>,
+    /// Its state as procfs has it, e.g. `t (tracing stop)`.
+    #[serde(default)]
+    pub state: String,
 }
 
-/// The tasks that hold a transition open: those with `patch_state` 0, the unpatched state.
-/// A task that ends meanwhile, or may not be read, is left out.
-pub fn unpatched_tasks(paths: &Paths) -> Vec<Task> {
+impl fmt::Display for Task {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.id, self.name)?;
+        if !self.state.is_empty() {
+            write!(formatter, ", {}", self.state)?;
+        }
+        if !self.functions.is_empty() {
+            write!(formatter, ", in {}", self.functions.join(" called by "))?;
+        }
+        Ok(())
+    }
+}
+
+/// The tasks that hold the transition to `version` open: those with `patch_state` 0, the
+/// unpatched state. A task that ends meanwhile, or may not be read, is left out.
+pub fn unpatched_tasks(paths: &Paths, version: PatchVersion) -> Vec<Task> {
+    tasks_with(paths, version, "0")
+}
+
+/// As [`unpatched_tasks`], for a transition that is taken back: tasks that run the new code.
+pub fn patched_tasks(paths: &Paths, version: PatchVersion) -> Vec<Task> {
+    tasks_with(paths, version, "1")
+}
+
+fn tasks_with(paths: &Paths, version: PatchVersion, wanted: &str) -> Vec<Task> {
+    let functions = patched_functions(paths, version);
     let mut tasks = Vec::new();
     for process in numbered_dirs(&paths.proc("")) {
         for thread in numbered_dirs(&process.1.join("task")) {
@@ -112,16 +198,34 @@ pub fn unpatched_tasks(paths: &Paths) -> Vec<Task> {
                 return tasks;
             }
             let state = files::read_text(&thread.1.join("patch_state"), PAGE);
-            if state.is_ok_and(|state| state.trim() == "0") {
-                let name = files::read_text(&thread.1.join("comm"), PAGE).unwrap_or_default();
-                tasks.push(Task {
-                    id: thread.0,
-                    name: name.trim().to_owned(),
-                });
+            if state.is_ok_and(|state| state.trim() == wanted) {
+                tasks.push(task(thread.0, &thread.1, &functions));
             }
         }
     }
     tasks
+}
+
+fn task(id: u32, dir: &Path, functions: &[String]) -> Task {
+    let read = |name: &str| files::read_text(&dir.join(name), STACK).unwrap_or_default();
+    let status = read("status");
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    Task {
+        id,
+        name: text::one_line(read("comm").trim(), 64),
+        functions: on_stack(&read("stack"), functions),
+        state: text::one_line(state.unwrap_or_default().trim(), 40),
+    }
+}
+
+/// Which of `functions` are on a stack, of which each line is `[<0>] function+0x1/0x2 [module]`.
+/// The compiler's endings (`.constprop.0`) are part of a name, also in sysfs.
+fn on_stack(stack: &str, functions: &[String]) -> Vec<String> {
+    let names = stack.lines().filter_map(|line| {
+        let frame = line.split_whitespace().nth(1)?;
+        Some(frame.split_once('+')?.0.to_owned())
+    });
+    names.filter(|name| functions.contains(name)).collect()
 }
 
 fn numbered_dirs(dir: &Path) -> Vec<(u32, std::path::PathBuf)> {
@@ -192,7 +296,70 @@ mod tests {
         let expected = Task {
             id: 812,
             name: "kworker/3:1".to_owned(),
+            ..Task::default()
         };
-        assert_eq!(unpatched_tasks(&tree.paths()), [expected]);
+        assert_eq!(unpatched_tasks(&tree.paths(), version("1.1")), [expected]);
+        let patched = patched_tasks(&tree.paths(), version("1.1"));
+        assert_eq!(patched.iter().map(|it| it.id).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_task_is_told_with_the_replaced_functions_on_its_stack() {
+        let tree = FakeTree::new();
+        tree.patch("suture_1_1", true, Some(true));
+        for function in [
+            "vmlinux/syscall_trace_enter.constprop.0,1",
+            "nf_tables/nft_x,1",
+        ] {
+            tree.write(
+                &format!("sys/kernel/livepatch/suture_1_1/{function}/x"),
+                b"",
+            );
+        }
+        let task = |name: &str, bytes: &[u8]| tree.write(&format!("proc/7/task/7/{name}"), bytes);
+        task("comm", b"holder\n");
+        task("patch_state", b"0\n");
+        task(
+            "status",
+            b"Name:\tholder\nState:\tt (tracing stop)\nTgid:\t7\n",
+        );
+        task(
+            "stack",
+            b"[<0>] ptrace_stop+0x162/0x2c0\n\
+              [<0>] syscall_trace_enter.constprop.0+0x6c/0x1c0\n\
+              [<0>] do_syscall_64+0x1a/0x80\n",
+        );
+        let tasks = unpatched_tasks(&tree.paths(), version("1.1"));
+        assert_eq!(
+            tasks[0].to_string(),
+            "7 (holder), t (tracing stop), in syscall_trace_enter.constprop.0"
+        );
+    }
+
+    #[test]
+    fn a_patch_that_is_taken_back_is_neither_in_force_nor_on_its_way() {
+        let tree = FakeTree::new();
+        tree.patch("suture_10_1", true, Some(false));
+        tree.patch("suture_11_1", false, Some(true));
+        let running = Running::read(&tree.paths()).unwrap();
+        assert_eq!(running.in_force, Some(version("10.1")));
+        assert_eq!(running.in_transition, None);
+        assert_eq!(running.reversing, Some(version("11.1")));
+    }
+
+    #[test]
+    fn the_kernel_is_asked_through_its_files() {
+        let tree = FakeTree::new();
+        tree.patch("suture_1_1", true, Some(true));
+        assert!(!nudge(&tree.paths(), version("1.1")).unwrap());
+        tree.write("sys/kernel/livepatch/suture_1_1/signal", b"");
+        assert!(nudge(&tree.paths(), version("1.1")).unwrap());
+        reverse(&tree.paths(), version("1.1")).unwrap();
+        let read = |file: &str| {
+            std::fs::read_to_string(tree.path(&format!("sys/kernel/livepatch/suture_1_1/{file}")))
+        };
+        assert_eq!(read("signal").unwrap(), "1");
+        assert!(read("enabled").unwrap().starts_with('0'));
+        assert!(reverse(&tree.paths(), version("2.1")).is_err());
     }
 }

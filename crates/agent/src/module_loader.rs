@@ -1,15 +1,19 @@
 //! Hands a module to the kernel.
 
+use std::ffi::CStr;
 use std::io;
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
 
-/// Loads a module that was verified before.
+/// Loads a module that was verified before, and takes one out whose patch is in no use.
 pub trait ModuleLoader: Send + Sync {
     fn load(&self, module: &[u8]) -> io::Result<()>;
+
+    /// The kernel refuses while anything uses the module.
+    fn unload(&self, name: &CStr) -> io::Result<()>;
 }
 
 /// The running kernel, by finit_module(2).
@@ -30,6 +34,12 @@ impl ModuleLoader for HostKernel {
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals)?;
         Ok(rustix::system::finit_module(&file, c"", 0)?)
+    }
+
+    fn unload(&self, name: &CStr) -> io::Result<()> {
+        // O_NONBLOCK: fail instead of waiting for users (delete_module(2)).
+        let flags = OFlags::NONBLOCK.bits();
+        Ok(rustix::system::delete_module(name, flags as i32)?)
     }
 }
 
@@ -76,5 +86,6 @@ mod tests {
     #[test]
     fn bytes_that_are_no_module_never_get_past_the_kernel() {
         assert!(HostKernel.load(b"not a module").is_err());
+        assert!(HostKernel.unload(c"suture_no_such_module").is_err());
     }
 }

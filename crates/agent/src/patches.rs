@@ -11,6 +11,7 @@ use suture_repository::{Client, ClientError, Limits, Location};
 use thiserror::Error;
 use url::Url;
 
+use crate::coverage::Series;
 use crate::failure::Failure;
 use crate::files;
 use crate::module_check::{self, CheckError};
@@ -27,6 +28,25 @@ const KEPT_VERSIONS: usize = 2;
 pub struct VerifiedPatch {
     pub manifest: Manifest,
     pub module: Vec<u8>,
+}
+
+/// What the repository has under a version's names; what it claims is not checked yet.
+#[derive(Debug)]
+pub struct FetchedPatch {
+    version: PatchVersion,
+    manifest: Manifest,
+    module: Vec<u8>,
+}
+
+impl FetchedPatch {
+    /// Proves manifest and module against each other and the running kernel.
+    pub fn verify(self, kernel: &KernelBuild) -> Result<VerifiedPatch, PatchError> {
+        module_check::check(&self.manifest, &self.module, self.version, kernel)?;
+        Ok(VerifiedPatch {
+            manifest: self.manifest,
+            module: self.module,
+        })
+    }
 }
 
 /// Why there is no patch to load.
@@ -110,6 +130,15 @@ pub struct Patches {
 }
 
 impl Patches {
+    /// For one question, with nothing kept: `folder` holds what it takes meanwhile.
+    pub fn for_once(root: &Path, folder: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            datastore: folder.to_owned(),
+            cache: folder.to_owned(),
+        }
+    }
+
     /// `root` is the trusted TUF root.
     pub fn new(root: &Path, dir: &StateDir) -> Self {
         Self {
@@ -134,15 +163,8 @@ impl Patches {
         kernel: &KernelBuild,
         version: PatchVersion,
         now: Timestamp,
-    ) -> Result<VerifiedPatch, PatchError> {
-        let location = location(server)?;
-        let limits = Limits {
-            target_bytes: FILE_LIMIT,
-            ..Limits::default()
-        };
-        let root = self.trusted_root()?;
-        let client =
-            Client::update(&root, &self.datastore, &location, transport, &limits, now).await?;
+    ) -> Result<FetchedPatch, PatchError> {
+        let client = self.update(server, transport, now).await?;
         let manifest = self
             .read(&client, kernel, version, TargetKind::Manifest)
             .await?;
@@ -151,8 +173,43 @@ impl Patches {
         let module = self
             .read(&client, kernel, version, TargetKind::Module)
             .await?;
-        module_check::check(&manifest, &module, version, kernel)?;
-        Ok(VerifiedPatch { manifest, module })
+        Ok(FetchedPatch {
+            version,
+            manifest,
+            module,
+        })
+    }
+
+    /// The kernels like `kernel` for which the repository has patches now.
+    pub async fn series(
+        &self,
+        server: &Url,
+        transport: HttpTransport,
+        kernel: &KernelBuild,
+        now: Timestamp,
+    ) -> Result<Series, PatchError> {
+        let client = self.update(server, transport, now).await?;
+        let targets = client.targets().iter();
+        let modules = targets.filter(|target| target.name.kind == TargetKind::Module);
+        Ok(Series::of(
+            kernel,
+            modules.map(|target| &target.name.kernel),
+        ))
+    }
+
+    async fn update(
+        &self,
+        server: &Url,
+        transport: HttpTransport,
+        now: Timestamp,
+    ) -> Result<Client, PatchError> {
+        let location = location(server)?;
+        let limits = Limits {
+            target_bytes: FILE_LIMIT,
+            ..Limits::default()
+        };
+        let root = self.trusted_root()?;
+        Ok(Client::update(&root, &self.datastore, &location, transport, &limits, now).await?)
     }
 
     /// A patch from the cache, proven anew by the metadata of the last update.

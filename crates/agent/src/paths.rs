@@ -42,6 +42,11 @@ impl Paths {
         self.at("etc/livepatch/root.json")
     }
 
+    /// Holds one word that stops the agent; see [`crate::mode`].
+    pub fn mode_file(&self) -> PathBuf {
+        self.at("etc/livepatch/mode")
+    }
+
     pub fn machine_id(&self) -> PathBuf {
         self.at("etc/machine-id")
     }
@@ -53,6 +58,11 @@ impl Paths {
 
     pub fn socket(&self) -> PathBuf {
         self.at("run/livepatch/livepatchd.sock")
+    }
+
+    /// What a login is told; empty where there is nothing to say.
+    pub fn login_message(&self) -> PathBuf {
+        self.at("run/livepatch/login-message")
     }
 
     /// The kernel's messages.

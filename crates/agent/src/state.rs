@@ -16,6 +16,7 @@ use thiserror::Error;
 use tracing::warn;
 use url::Url;
 
+use crate::coverage::Series;
 use crate::evidence::Evidence;
 use crate::files;
 use crate::lifecycle::Load;
@@ -48,6 +49,9 @@ pub struct State {
     pub refusal: Option<Refusal>,
     #[serde(default)]
     pub quarantine: Vec<Quarantined>,
+    /// What the repository said of kernels like the running one, when it had no patch for it.
+    #[serde(default)]
+    pub series: Option<Series>,
     /// Versions of which the server said that they were withdrawn.
     #[serde(default)]
     pub withdrawn: Vec<Withdrawn>,
@@ -121,6 +125,12 @@ pub struct Refusal {
     pub reason: String,
     pub hint: Option<String>,
     pub at: Timestamp,
+    /// It did not fail: the machine's owner lets it wait.
+    #[serde(default)]
+    pub deferred: bool,
+    /// It is not tried again before, unless an administrator asks for it.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
 }
 
 /// A version that this machine will not load again.
@@ -170,6 +180,33 @@ impl State {
         self.quarantine.push(entry);
         let surplus = self.quarantine.len().saturating_sub(MOST_QUARANTINED);
         self.quarantine.drain(..surplus);
+    }
+
+    /// Takes the entries of one kernel build out, all or that of one version, and returns their
+    /// versions.
+    pub fn lift(
+        &mut self,
+        kernel: &KernelBuild,
+        version: Option<PatchVersion>,
+    ) -> Vec<PatchVersion> {
+        let goes = |entry: &Quarantined| {
+            entry.kernel == *kernel && version.is_none_or(|version| entry.version == version)
+        };
+        let gone = self.quarantine.iter().filter(|entry| goes(entry));
+        let gone = gone.map(|entry| entry.version).collect();
+        self.quarantine.retain(|entry| !goes(entry));
+        gone
+    }
+
+    /// Whether the refusal of a version lets it rest at `now`; a clock that was set back does
+    /// not make it rest longer than it was meant to.
+    pub fn rests(&self, kernel: &KernelBuild, version: PatchVersion, now: Timestamp) -> bool {
+        let Some(refusal) = &self.refusal else {
+            return false;
+        };
+        let this = refusal.version == version && refusal.kernel == *kernel;
+        let until = refusal.not_before.filter(|_| this);
+        until.is_some_and(|until| refusal.at <= now && now < until)
     }
 
     /// The entries for one kernel build.
@@ -409,6 +446,41 @@ mod tests {
         assert_eq!(mode(&dir.secret_path()), 0o600);
         dir.forget_secret().unwrap();
         assert_eq!(dir.secret().unwrap(), None);
+    }
+
+    #[test]
+    fn a_quarantine_is_lifted_for_one_version_or_for_all_of_a_kernel() {
+        let kernel = FakeTree::kernel();
+        let mut state = State::default();
+        for text in ["1.1", "2.1", "3.1"] {
+            state.quarantine(entry(text));
+        }
+        assert_eq!(state.lift(&kernel, Some(version("2.1"))), [version("2.1")]);
+        assert_eq!(state.lift(&kernel, Some(version("2.1"))), []);
+        assert_eq!(state.lift(&kernel, None).len(), 2);
+        assert_eq!(state.quarantine, []);
+    }
+
+    #[test]
+    fn a_reversed_version_rests_for_its_time() {
+        let kernel = FakeTree::kernel();
+        let state = State {
+            refusal: Some(Refusal {
+                kernel: kernel.clone(),
+                version: version("1.1"),
+                reason: "reversed".to_owned(),
+                hint: None,
+                at: time(0),
+                deferred: false,
+                not_before: Some(time(100)),
+            }),
+            ..State::default()
+        };
+        let rests = |text: &str, at| state.rests(&kernel, version(text), time(at));
+        assert!(rests("1.1", 99));
+        assert!(!rests("1.1", 100));
+        assert!(!rests("2.1", 50));
+        assert!(!rests("1.1", -5), "the clock was set back");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub const FILE_LIMIT: u64 = 64 << 20;
 pub struct HttpTransport {
     agent: Agent,
     server: Url,
-    secret: String,
+    /// None: the machine is not enrolled; metadata is open to everyone.
+    secret: Option<String>,
 }
 
 impl fmt::Debug for HttpTransport {
@@ -36,7 +37,16 @@ impl HttpTransport {
         Self {
             agent,
             server,
-            secret,
+            secret: Some(secret),
+        }
+    }
+
+    /// Without proof of an enrolment.
+    pub fn anonymous(agent: Agent, server: Url) -> Self {
+        Self {
+            agent,
+            server,
+            secret: None,
         }
     }
 
@@ -46,8 +56,10 @@ impl HttpTransport {
             TransportError::new_with_cause(TransportErrorKind::Other, url.as_str(), error)
         };
         let mut request = self.agent.get(url.as_str());
-        if url.origin() == self.server.origin() {
-            request = request.header("authorization", format!("Bearer {}", self.secret));
+        if let Some(secret) = &self.secret
+            && url.origin() == self.server.origin()
+        {
+            request = request.header("authorization", format!("Bearer {secret}"));
         }
         let answer = request.call().map_err(other)?;
         match answer.status() {

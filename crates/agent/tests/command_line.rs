@@ -164,6 +164,10 @@ fn configuration_is_shown_changed_and_checked() {
     check-interval: 15
     log-level: info
     root: /etc/livepatch/root.json
+    settle-time: 5m
+    transition-timeout: 5m
+    reverse-after: 1h
+    patch-delay: "0"
     --
     "#);
     assert_snapshot!(told(root, &["config", "chek-interval=1"]), @r#"
@@ -171,7 +175,7 @@ fn configuration_is_shown_changed_and_checked() {
     --
     error: there is no configuration key `chek-interval`
 
-    hint: known keys: remote-server, ca-certs, check-interval, http-proxy, https-proxy, no-proxy, log-level, root, allow-plain-http
+    hint: known keys: remote-server, ca-certs, check-interval, http-proxy, https-proxy, no-proxy, log-level, settle-time, transition-timeout, reverse-after, patch-delay, cutoff-date, root, allow-plain-http
     "#);
     assert_snapshot!(told(root, &["config", "remote-server=http://livepatch.example.com"]), @r#"
     exit 1

@@ -1,21 +1,27 @@
 //! `livepatch config`.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use super::print;
-use crate::config::{Fragment, Key, KeyError, Settings};
+use crate::config::{Fragment, Key, KeyError, Settings, Span};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::files;
 use crate::paths::Paths;
+use crate::socket::{self, Request};
 
 /// Longest value that is read from the standard input: a bundle of certificates.
 const STDIN_LIMIT: u64 = 1 << 20;
+/// How long the daemon may take to hear that a setting was changed.
+const REREAD_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Keys: remote-server, ca-certs, check-interval (minutes, 0 = off), \
-                        http-proxy, https-proxy, no-proxy, log-level, root, allow-plain-http"
+                        http-proxy, https-proxy, no-proxy, log-level, settle-time, \
+                        transition-timeout, reverse-after, patch-delay (5m, 12h, 3d; 0 = none), \
+                        cutoff-date (2026-11-25T00:00:00Z), root, allow-plain-http"
 )]
 pub struct Args {
     /// KEY shows a value, KEY=VALUE sets it, KEY= clears it, KEY=@stdin reads it from the standard
@@ -33,6 +39,8 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
     }
     if args.items.iter().all(|item| item.contains('=')) {
         change(paths, &args.items)?;
+        // A daemon that does not run reads the settings when it starts.
+        let _ = socket::call(&paths.socket(), &Request::Reread, REREAD_PATIENCE);
         return Ok(ExitCode::Success);
     }
     let effective = effective(paths)?;
@@ -54,6 +62,14 @@ fn effective(paths: &Paths) -> Result<Fragment, Failure> {
     );
     merged.log_level = Some(settings.log_level.as_str().to_owned());
     merged.root = Some(settings.root);
+    let shown = |time: Option<Duration>| {
+        let seconds = time.map_or(0, |time| time.as_secs());
+        Some(Span::from_secs(seconds).to_string())
+    };
+    merged.settle_time = shown(Some(settings.times.settle));
+    merged.transition_timeout = shown(Some(settings.times.transition_timeout));
+    merged.reverse_after = shown(settings.times.reverse_after);
+    merged.patch_delay = shown(settings.patch_delay);
     Ok(merged)
 }
 

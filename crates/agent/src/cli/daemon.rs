@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::daemon;
-use crate::engine::{Engine, TRANSITION_TIMEOUT};
+use crate::engine::Engine;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::module_loader::HostKernel;
@@ -29,7 +29,7 @@ pub fn run(paths: Paths) -> Result<ExitCode, Failure> {
         let stop = stop_signal()?;
         let kernel = Arc::new(HostKernel);
         let clock = Arc::new(SystemClock);
-        let engine = Engine::open(paths.clone(), kernel, clock, TRANSITION_TIMEOUT)?;
+        let engine = Engine::open(paths.clone(), kernel, clock)?;
         daemon::run(&paths, Arc::new(engine), stop).await
     });
     runtime.shutdown_timeout(LAST_PATIENCE);

@@ -1,10 +1,14 @@
 //! The command line.
 
+mod check;
+mod completions;
 mod config;
 mod daemon;
 mod disable;
 mod enable;
 mod kernel_upgrade_required;
+mod man;
+mod quarantine;
 mod refresh;
 mod status;
 
@@ -52,12 +56,21 @@ enum Command {
     Status(status::Args),
     /// Ask the server now, and apply what it offers.
     Refresh(refresh::Args),
+    /// Say whether live patches are made for this kernel; works before the machine is enabled.
+    Check(check::Args),
     /// Show or change the configuration.
     Config(config::Args),
+    /// Show or lift the quarantine of versions that brought this machine down.
+    Quarantine(quarantine::Args),
     /// Run the daemon in the foreground; the service manager does this.
     Daemon,
     /// Say if the kernel has to be upgraded and the machine restarted; silent otherwise.
     KernelUpgradeRequired,
+    /// Print a shell's completions for this command.
+    Completions(completions::Args),
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Cli {
@@ -69,6 +82,10 @@ impl Cli {
             Command::Disable => disable::run(&paths),
             Command::Status(args) => status::run(&paths, &args),
             Command::Refresh(args) => refresh::run(&paths, &args),
+            Command::Check(args) => check::run(&paths, &args),
+            Command::Quarantine(args) => quarantine::run(&paths, &args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
             Command::Config(args) => config::run(&paths, &args),
             Command::Daemon => daemon::run(paths),
             Command::KernelUpgradeRequired => kernel_upgrade_required::run(&paths),

@@ -33,6 +33,16 @@ pub struct Fragment {
     pub log_level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transition_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverse_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_delay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutoff_date: Option<String>,
 }
 
 /// A configuration file that cannot be used.
@@ -122,6 +132,11 @@ impl Fragment {
             no_proxy: self.no_proxy.or(earlier.no_proxy),
             log_level: self.log_level.or(earlier.log_level),
             root: self.root.or(earlier.root),
+            settle_time: self.settle_time.or(earlier.settle_time),
+            transition_timeout: self.transition_timeout.or(earlier.transition_timeout),
+            reverse_after: self.reverse_after.or(earlier.reverse_after),
+            patch_delay: self.patch_delay.or(earlier.patch_delay),
+            cutoff_date: self.cutoff_date.or(earlier.cutoff_date),
         }
     }
 }

@@ -19,6 +19,11 @@ pub enum Key {
     NoProxy,
     LogLevel,
     Root,
+    SettleTime,
+    TransitionTimeout,
+    ReverseAfter,
+    PatchDelay,
+    CutoffDate,
 }
 
 /// A key or value that was not accepted.
@@ -35,7 +40,7 @@ pub enum KeyError {
 }
 
 impl Key {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::RemoteServer,
         Self::CaCerts,
         Self::CheckInterval,
@@ -43,6 +48,11 @@ impl Key {
         Self::HttpsProxy,
         Self::NoProxy,
         Self::LogLevel,
+        Self::SettleTime,
+        Self::TransitionTimeout,
+        Self::ReverseAfter,
+        Self::PatchDelay,
+        Self::CutoffDate,
         Self::Root,
         Self::AllowPlainHttp,
     ];
@@ -58,6 +68,11 @@ impl Key {
             Self::NoProxy => "no-proxy",
             Self::LogLevel => "log-level",
             Self::Root => "root",
+            Self::SettleTime => "settle-time",
+            Self::TransitionTimeout => "transition-timeout",
+            Self::ReverseAfter => "reverse-after",
+            Self::PatchDelay => "patch-delay",
+            Self::CutoffDate => "cutoff-date",
         }
     }
 
@@ -77,6 +92,11 @@ impl Key {
             Self::HttpsProxy => fragment.https_proxy.clone(),
             Self::NoProxy => fragment.no_proxy.clone(),
             Self::LogLevel => fragment.log_level.clone(),
+            Self::SettleTime => fragment.settle_time.clone(),
+            Self::TransitionTimeout => fragment.transition_timeout.clone(),
+            Self::ReverseAfter => fragment.reverse_after.clone(),
+            Self::PatchDelay => fragment.patch_delay.clone(),
+            Self::CutoffDate => fragment.cutoff_date.clone(),
             Self::Root => fragment
                 .root
                 .as_ref()
@@ -101,6 +121,11 @@ impl Key {
             Self::HttpsProxy => fragment.https_proxy = value,
             Self::NoProxy => fragment.no_proxy = value,
             Self::LogLevel => fragment.log_level = value,
+            Self::SettleTime => fragment.settle_time = value,
+            Self::TransitionTimeout => fragment.transition_timeout = value,
+            Self::ReverseAfter => fragment.reverse_after = value,
+            Self::PatchDelay => fragment.patch_delay = value,
+            Self::CutoffDate => fragment.cutoff_date = value,
             Self::Root => fragment.root = value.map(Into::into),
         }
         Ok(())

@@ -3,10 +3,12 @@
 mod fragment;
 mod key;
 mod settings;
+mod span;
 
 pub use fragment::{Fragment, FragmentError};
 pub use key::{Key, KeyError};
-pub use settings::{CaCerts, LogLevel, ProxySettings, Settings, SettingsError};
+pub use settings::{CaCerts, LogLevel, ProxySettings, Settings, SettingsError, Times};
+pub use span::{NotASpan, Span};
 
 use crate::failure::Failure;
 use crate::paths::Paths;

@@ -5,14 +5,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::{Fragment, Key};
+use super::{Fragment, Key, Span};
 use crate::paths::Paths;
 
 /// Minutes between two check-ins, where the configuration names none.
 const DEFAULT_CHECK_INTERVAL: u64 = 60;
+/// Where the configuration names none; see [`Times`].
+pub(super) const DEFAULT_SETTLE_TIME: Span = Span::from_secs(300);
+pub(super) const DEFAULT_TRANSITION_TIMEOUT: Span = Span::from_secs(300);
+pub(super) const DEFAULT_REVERSE_AFTER: Span = Span::from_secs(3600);
 /// A week: a longer interval is more likely an error than a wish.
 const LONGEST_CHECK_INTERVAL: u64 = 7 * 24 * 60;
 
@@ -29,6 +34,34 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// The trusted TUF root (default: `/etc/livepatch/root.json`).
     pub root: PathBuf,
+    pub times: Times,
+    /// How long a patch is left to others after it was made (default: none).
+    pub patch_delay: Option<Duration>,
+    /// Patches that were made later stay out (default: none does).
+    pub cutoff_date: Option<Timestamp>,
+}
+
+/// How long the agent watches, waits and bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long a patch is watched after it came into force (default: 5 minutes). A machine that
+    /// goes down in this time without a regular stop is taken to have been brought down by it.
+    pub settle: Duration,
+    /// How long a transition is waited for before it is reported as stalled (default: 5 minutes).
+    pub transition_timeout: Duration,
+    /// How long a transition may stay open before it is reversed (default: an hour); none: it is
+    /// never reversed.
+    pub reverse_after: Option<Duration>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            settle: DEFAULT_SETTLE_TIME.duration(),
+            transition_timeout: DEFAULT_TRANSITION_TIMEOUT.duration(),
+            reverse_after: DEFAULT_REVERSE_AFTER.nonzero(),
+        }
+    }
 }
 
 /// Where certificates come from.
@@ -89,6 +122,10 @@ impl Settings {
             },
             log_level: merged.log_level.as_deref().unwrap_or("info").parse()?,
             root: merged.root.clone().unwrap_or_else(|| paths.default_root()),
+            times: times(merged)?,
+            patch_delay: span(Key::PatchDelay, merged.patch_delay.as_deref())?
+                .and_then(Span::nonzero),
+            cutoff_date: cutoff_date(merged.cutoff_date.as_deref())?,
         })
     }
 }
@@ -168,6 +205,47 @@ fn check_interval(minutes: Option<u64>) -> Result<Option<Duration>, SettingsErro
             "at most 10080 minutes (a week), 0 to switch off",
         )),
     }
+}
+
+fn times(merged: &Fragment) -> Result<Times, SettingsError> {
+    let or = |key, text: &Option<String>, default: Span| -> Result<Span, SettingsError> {
+        Ok(span(key, text.as_deref())?.unwrap_or(default))
+    };
+    let timeout = or(
+        Key::TransitionTimeout,
+        &merged.transition_timeout,
+        DEFAULT_TRANSITION_TIMEOUT,
+    )?;
+    let reverse = or(
+        Key::ReverseAfter,
+        &merged.reverse_after,
+        DEFAULT_REVERSE_AFTER,
+    )?;
+    Ok(Times {
+        settle: or(Key::SettleTime, &merged.settle_time, DEFAULT_SETTLE_TIME)?.duration(),
+        transition_timeout: timeout.duration(),
+        reverse_after: reverse.nonzero(),
+    })
+}
+
+fn span(key: Key, text: Option<&str>) -> Result<Option<Span>, SettingsError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let expected = "a number with a unit, like `90s`, `5m`, `12h`, `3d` or `2w`";
+    let span = text.parse().map_err(|_| invalid(key, text, expected))?;
+    Ok(Some(span))
+}
+
+fn cutoff_date(text: Option<&str>) -> Result<Option<Timestamp>, SettingsError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let expected = "a time like `2026-11-25T00:00:00Z`";
+    let at = text
+        .parse()
+        .map_err(|_| invalid(Key::CutoffDate, text, expected))?;
+    Ok(Some(at))
 }
 
 fn proxy(key: Key, text: Option<&str>) -> Result<Option<Url>, SettingsError> {
@@ -284,6 +362,29 @@ mod tests {
     fn zero_minutes_switch_the_loop_off() {
         assert_eq!(check("check-interval = 0").unwrap().check_interval, None);
         assert!(check("check-interval = 10081").is_err());
+    }
+
+    #[test]
+    fn times_have_units_and_zero_means_never() {
+        let settings = check("").unwrap();
+        assert_eq!(settings.times, Times::default());
+        assert_eq!((settings.patch_delay, settings.cutoff_date), (None, None));
+        let toml = "settle-time = '90s'\nreverse-after = '0'\npatch-delay = '2d'\n\
+                    cutoff-date = '2026-11-01T00:00:00Z'";
+        let settings = check(toml).unwrap();
+        assert_eq!(settings.times.settle, Duration::from_secs(90));
+        assert_eq!(settings.times.reverse_after, None);
+        assert_eq!(settings.patch_delay, Some(Duration::from_secs(172_800)));
+        assert_eq!(
+            settings.cutoff_date.unwrap().to_string(),
+            "2026-11-01T00:00:00Z"
+        );
+        let error = check("reverse-after = '5'").unwrap_err();
+        assert!(
+            error.starts_with("`5` is not a value of `reverse-after`"),
+            "{error}"
+        );
+        assert!(check("cutoff-date = 'yesterday'").is_err());
     }
 
     #[test]

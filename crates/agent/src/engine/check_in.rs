@@ -12,8 +12,9 @@ use crate::api::{Api, ApiError};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::http;
+use crate::stage::{Reason, Stage};
 use crate::state::{CheckSuccess, Enrolment};
-use crate::status::{PatchState, patch_state};
+use crate::status::{Known, PatchState, patch_state};
 use crate::transport::HttpTransport;
 
 /// What a call to the server of this machine's enrolment needs.
@@ -78,6 +79,20 @@ impl Engine {
         session: &Session,
         patience: Option<Duration>,
     ) -> Result<CheckInResponse, Failure> {
+        self.enter(Reason::CheckDue, Stage::Checking);
+        let asked = self.ask(session, patience).await;
+        // An answer is followed by whoever asked.
+        if asked.is_err() {
+            self.rest(Reason::NoAnswer);
+        }
+        asked
+    }
+
+    async fn ask(
+        &self,
+        session: &Session,
+        patience: Option<Duration>,
+    ) -> Result<CheckInResponse, Failure> {
         let api = session.api();
         let (secret, request) = (session.secret.clone(), self.check_in_request()?);
         let applied = request.applied;
@@ -127,15 +142,18 @@ impl Engine {
     pub(super) fn patch_state(&self) -> Result<PatchState, Failure> {
         let state = self.memory.state();
         let kernel = &self.facts.kernel;
-        Ok(patch_state(
-            kernel,
-            &self.running()?,
-            state.offer_for(kernel),
-            self.memory.journal().as_ref(),
-            state.refusal.as_ref(),
-            &state.quarantine_of(kernel),
-            &state.withdrawn_of(kernel),
-        ))
+        let (record, running) = (self.memory.journal(), self.running()?);
+        let quarantine = state.quarantine_of(kernel);
+        let withdrawn = state.withdrawn_of(kernel);
+        let known = Known {
+            offer: state.offer_for(kernel),
+            record: record.as_ref(),
+            refusal: state.refusal.as_ref(),
+            series: state.series.as_ref(),
+            quarantine: &quarantine,
+            withdrawn: &withdrawn,
+        };
+        Ok(patch_state(kernel, &running, &known))
     }
 
     /// Releases the machine at its server.
@@ -170,14 +188,16 @@ fn moved(enrolment: &Enrolment, configured: &Url) -> Failure {
 
 fn machine_state(patch: &PatchState) -> MachineState {
     match patch {
-        PatchState::Applying { .. } => MachineState::Applying,
+        PatchState::Applying { .. } | PatchState::Reversing { .. } => MachineState::Applying,
         PatchState::Failed { .. } | PatchState::Quarantined { .. } => MachineState::ApplyFailed,
         PatchState::Applied { .. } => MachineState::Applied,
         PatchState::NotChecked
         | PatchState::NothingToApply
         | PatchState::NotCovered
+        | PatchState::NotBuiltYet
         | PatchState::HeldBack
         | PatchState::Withdrawn { .. }
+        | PatchState::Deferred { .. }
         | PatchState::Pending { .. } => match patch.in_force() {
             Some(_) => MachineState::Applied,
             None => MachineState::Unapplied,

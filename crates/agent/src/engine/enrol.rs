@@ -7,11 +7,12 @@ use suture_protocol::EnrolRequest;
 use tracing::info;
 
 use super::check_in::{call, not_enabled};
-use super::{Engine, Refreshed};
+use super::{Asked, Engine, Refreshed};
 use crate::api::Api;
 use crate::config;
 use crate::failure::Failure;
 use crate::http;
+use crate::stage::Reason;
 use crate::state::Enrolment;
 use crate::text;
 
@@ -48,7 +49,9 @@ impl Engine {
             state.last_success = None;
             state.last_failure = None;
         })?;
-        self.refresh_locked().await
+        self.rest(Reason::Enabled);
+        self.wake();
+        self.refresh_locked(Asked::ByHand).await
     }
 
     fn enrol_request(&self) -> EnrolRequest {
@@ -90,6 +93,8 @@ impl Engine {
         self.dir
             .forget_secret()
             .map_err(|error| Failure::from_error(&error))?;
+        self.rest(Reason::Disabled);
+        self.wake();
         info!("the machine is disabled");
         Ok(in_force)
     }
@@ -107,12 +112,41 @@ impl Engine {
             return Err(not_enabled());
         }
         if retry_quarantined {
-            let kernel = &self.facts.kernel;
-            self.memory.change(&self.dir, |state| {
-                state.quarantine.retain(|entry| entry.kernel != *kernel);
-            })?;
+            self.lift_locked(None)?;
         }
-        self.refresh_locked().await
+        self.refresh_locked(Asked::ByHand).await
+    }
+
+    /// As [`Self::refresh`], when the daemon's clock says so.
+    pub async fn refresh_on_time(&self) -> Result<Refreshed, Failure> {
+        let _operation = self.operation.lock().await;
+        self.refresh_locked(Asked::ByClock).await
+    }
+
+    /// Takes a version, or all, of this kernel's quarantine out of it, and returns them. They
+    /// are tried again at the next check-in.
+    pub async fn lift(&self, version: Option<PatchVersion>) -> Result<Vec<PatchVersion>, Failure> {
+        let _operation = self.operation.lock().await;
+        let lifted = self.lift_locked(version)?;
+        match version {
+            Some(version) if lifted.is_empty() => Err(Failure::new(format!(
+                "patch {version} is not in quarantine for this kernel"
+            ))
+            .hint("`livepatch quarantine list` shows what is")),
+            _ => Ok(lifted),
+        }
+    }
+
+    fn lift_locked(&self, version: Option<PatchVersion>) -> Result<Vec<PatchVersion>, Failure> {
+        let mut lifted = Vec::new();
+        self.memory.change(&self.dir, |state| {
+            lifted = state.lift(&self.facts.kernel, version);
+        })?;
+        for version in &lifted {
+            info!(patch.version = %version, "the quarantine of patch {version} is lifted");
+        }
+        self.follow_kernel(Reason::Lifted);
+        Ok(lifted)
     }
 }
 

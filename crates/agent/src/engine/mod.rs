@@ -6,31 +6,36 @@ mod enrol;
 mod memory;
 mod refresh;
 mod report;
+mod stage;
 mod start;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod witness;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use suture_advisory::PatchVersion;
+use tokio::time::Instant;
+
 use crate::clock::Clock;
+use crate::config::{self, Times};
 use crate::facts::MachineFacts;
 use crate::failure::Failure;
+use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
+use crate::mode::Brake;
 use crate::module_loader::ModuleLoader;
 use crate::paths::Paths;
+use crate::stage::Stage;
 use crate::state::StateDir;
 
 use memory::Memory;
 use report::ManifestCache;
 
-pub use refresh::Refreshed;
-
-/// How long a transition is waited for before it is reported as stalled (default: 300 s). It
-/// goes on after that: forcing it is never safe.
-pub const TRANSITION_TIMEOUT: Duration = Duration::from_secs(300);
+pub use refresh::{Asked, Refreshed};
 
 /// One machine's agent.
 pub struct Engine {
@@ -41,12 +46,27 @@ pub struct Engine {
     manifests: ManifestCache,
     loader: Arc<dyn ModuleLoader>,
     clock: Arc<dyn Clock>,
-    transition_timeout: Duration,
+    /// What the agent does, or came to.
+    stage: Mutex<Stage>,
+    /// The open transition and when it was seen first, by a clock that never jumps.
+    transition: Mutex<Option<(PatchVersion, Instant)>>,
     /// Held by whoever enables, disables, refreshes or applies.
     operation: tokio::sync::Mutex<()>,
     stopping: AtomicBool,
     /// Harm was noted, of which the server should hear soon.
     harm: tokio::sync::Notify,
+    /// What the daemon waits for may have changed.
+    woken: tokio::sync::Notify,
+    #[cfg(test)]
+    pub(crate) test: TestHooks,
+}
+
+/// What tests set and see.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct TestHooks {
+    pub times: Mutex<Option<crate::config::Times>>,
+    pub wrong_steps: Mutex<Vec<crate::stage::WrongStep>>,
 }
 
 impl Engine {
@@ -55,7 +75,6 @@ impl Engine {
         paths: Paths,
         loader: Arc<dyn ModuleLoader>,
         clock: Arc<dyn Clock>,
-        transition_timeout: Duration,
     ) -> Result<Self, Failure> {
         let facts = MachineFacts::read(&paths).map_err(|error| Failure::from_error(&error))?;
         let dir = StateDir::open(paths.state_dir()).map_err(|error| {
@@ -71,11 +90,53 @@ impl Engine {
             manifests: ManifestCache::default(),
             loader,
             clock,
-            transition_timeout,
+            stage: Mutex::new(Stage::default()),
+            transition: Mutex::new(None),
             operation: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
             harm: tokio::sync::Notify::new(),
+            woken: tokio::sync::Notify::new(),
+            #[cfg(test)]
+            test: TestHooks::default(),
         })
+    }
+
+    /// The configured times, or the usual ones while the configuration cannot be used.
+    pub(super) fn times(&self) -> Times {
+        #[cfg(test)]
+        if let Some(times) = *self
+            .test
+            .times
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        {
+            return times;
+        }
+        config::load(&self.paths).map_or_else(|_| Times::default(), |settings| settings.times)
+    }
+
+    /// What holds the agent back, read anew: a file may come at any time.
+    pub fn brake(&self) -> Brake {
+        Brake::read(&self.paths)
+    }
+
+    /// The daemon looks anew at what it waits for: a setting was changed.
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Ready after [`Self::wake`].
+    pub async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Whether the kernel or a fresh patch has to be looked at again soon.
+    pub fn has_to_watch(&self) -> bool {
+        let unsettled = !matches!(self.memory.journal(), None | Some(Load::Settled { .. }));
+        unsettled
+            || self
+                .running()
+                .is_ok_and(|it| it.in_transition.or(it.reversing).is_some())
     }
 
     fn running(&self) -> Result<Running, Failure> {

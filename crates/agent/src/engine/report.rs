@@ -3,18 +3,20 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use suture_advisory::PatchVersion;
+use suture_kernel::KernelRelease;
 use suture_protocol::{Fix, Manifest};
 use suture_rollout::Offer;
 
 use super::Engine;
 use crate::config;
+use crate::coverage::Series;
 use crate::failure::Failure;
-use crate::livepatch_sysfs::unpatched_tasks;
 use crate::patches::Patches;
+use crate::stage::Reason;
 use crate::state::State;
 use crate::status::{
     CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, QuarantineReport, RolloutReport,
-    StatusReport, WithdrawalReport,
+    StatusReport, TroubleReport, WithdrawalReport,
 };
 use crate::text;
 
@@ -55,7 +57,8 @@ impl Engine {
         let rollout = self.rollout(&state, &patch);
         let now = self.clock.now();
         let uptime = now.duration_since(self.facts.boot_time).as_secs();
-        let in_transition = matches!(patch, PatchState::Applying { .. });
+        self.follow_kernel(Reason::Changed);
+        let (transition, unpatched_tasks) = self.transition_report(&self.running()?);
         Ok(StatusReport {
             now,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -75,11 +78,12 @@ impl Engine {
             coverage: self.coverage(&state),
             fixes: self.fixes(&patch).await,
             patch,
-            unpatched_tasks: if in_transition {
-                unpatched_tasks(&self.paths)
-            } else {
-                Vec::new()
-            },
+            unpatched_tasks,
+            transition,
+            stage: self.stage(),
+            brake: self.brake(),
+            trouble: self.trouble(),
+            covered_releases: self.covered_releases(&state),
             quarantine: self.quarantine(&state),
             rollout,
         })
@@ -106,13 +110,41 @@ impl Engine {
         }
     }
 
-    fn coverage(&self, state: &State) -> Coverage {
+    fn trouble(&self) -> Vec<TroubleReport> {
+        let evidence = self.memory.evidence();
+        let troubles = evidence.troubles().iter().cloned();
+        troubles
+            .map(|noted| TroubleReport {
+                at: noted.at,
+                kind: noted.kind,
+                names_patch: noted.names_patch,
+                text: noted.text,
+            })
+            .collect()
+    }
+
+    /// Only where the server said that this kernel has no patch.
+    fn covered_releases(&self, state: &State) -> Vec<KernelRelease> {
         let kernel = &self.facts.kernel;
+        match (&state.series, state.offer_for(kernel)) {
+            (Some(series), Some(Offer::NotCovered)) if series.kernel == *kernel => {
+                series.releases.clone()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn coverage(&self, state: &State) -> Coverage {
+        let kernel = &self.facts.kernel;
+        let built_later = |series: &Series| series.kernel == *kernel && series.is_built_later();
         match state.offer_for(kernel) {
             _ if !self.facts.livepatch => Coverage::NoLivepatch,
             None => Coverage::Unknown,
             Some(Offer::Version { .. } | Offer::UpToDate | Offer::NotYet) => Coverage::Covered,
             Some(Offer::NotCovered) if state.covered.as_ref() == Some(kernel) => Coverage::Ended,
+            Some(Offer::NotCovered) if state.series.as_ref().is_some_and(built_later) => {
+                Coverage::NotBuiltYet
+            }
             Some(Offer::NotCovered) => Coverage::NotCovered,
         }
     }

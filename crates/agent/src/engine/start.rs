@@ -7,12 +7,14 @@ use suture_protocol::EventKind;
 use tracing::{info, warn};
 
 use super::refresh::Source;
-use super::{Engine, Refreshed};
+use super::{Asked, Engine, Refreshed};
 use crate::config;
 use crate::decide::{self, NextStep};
 use crate::failure::Failure;
 use crate::lifecycle::{AfterStart, Load};
 use crate::patches::Patches;
+use crate::policy;
+use crate::stage::{Reason, Stage};
 use crate::state::Quarantined;
 
 impl Engine {
@@ -23,6 +25,12 @@ impl Engine {
             warn!(%error, "cannot remove unfinished files of an earlier run");
         }
         self.look_back()?;
+        self.judge()?;
+        self.rest(Reason::Started);
+        Ok(())
+    }
+
+    fn judge(&self) -> Result<(), Failure> {
         let Some(record) = self.memory.journal() else {
             return Ok(());
         };
@@ -79,10 +87,19 @@ impl Engine {
     /// from the cache where it is there. Without an answer the cache alone decides.
     pub async fn start(&self, patience: Duration) -> Result<Refreshed, Failure> {
         let _operation = self.operation.lock().await;
+        let refreshed = self.first_round(patience).await;
+        self.come_to_rest();
+        refreshed
+    }
+
+    async fn first_round(&self, patience: Duration) -> Result<Refreshed, Failure> {
         let mut refreshed = match self.open_session()? {
             Err(failure) => Refreshed::unchecked(failure),
             Ok(session) => match self.check_in(&session, Some(patience)).await {
-                Ok(answer) => self.follow(&session, answer, Source::CacheFirst).await?,
+                Ok(answer) => {
+                    self.follow(&session, answer, Source::CacheFirst, Asked::ByClock)
+                        .await?
+                }
                 Err(failure) => Refreshed::unchecked(failure),
             },
         };
@@ -95,7 +112,9 @@ impl Engine {
     /// Applies the newest patch of the cache without any network.
     pub async fn apply_from_cache(&self) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
-        self.apply_cached().await
+        let applied = self.apply_cached().await;
+        self.come_to_rest();
+        applied
     }
 
     /// With the operation lock held.
@@ -111,18 +130,28 @@ impl Engine {
         let withdrawn = state.withdrawn_of(kernel);
         let startable = decide::startable(&cached, state.offer_for(kernel), &withdrawn);
         let quarantine = state.quarantine_of(kernel);
+        if !self.brake().mode.may_apply() {
+            return Ok(());
+        }
         match decide::at_start(&startable, &self.running()?, &quarantine) {
+            NextStep::Apply(version) if self.lets_rest(version, Asked::ByClock) => Ok(()),
             NextStep::Apply(version) => {
                 info!(patch.version = %version, "applying patch {version} from the cache");
+                self.enter(Reason::FromCache, Stage::Verifying { version });
                 let patch = match patches.offline(kernel, version).await {
                     Ok(patch) => patch,
                     Err(error) => {
                         let failure = Failure::from(error);
                         self.refused(version, &failure)?;
+                        self.rest(Reason::Refused);
                         return Err(failure);
                     }
                 };
                 self.tell_once_a_boot(version, EventKind::Verified { version });
+                let (made, now) = (patch.manifest.created, self.clock.now());
+                if let Some(reason) = policy::holds_back(&settings, made, now) {
+                    return self.defer(version, reason);
+                }
                 self.apply(patch).await
             }
             NextStep::ForeignPatches { names, .. } => {

@@ -2,13 +2,14 @@
 
 use rustix::rand::GetRandomFlags;
 use suture_advisory::PatchVersion;
-use suture_protocol::{EventId, EventKind, MachineEvent};
+use suture_protocol::{EventId, EventKind, KernelTrouble, MachineEvent};
 use tracing::warn;
 
 use super::Engine;
-use crate::evidence::is_harm;
+use crate::evidence::{Noted, is_harm};
 use crate::failure::Failure;
 use crate::kernel_log::Trouble;
+use crate::state::Quarantined;
 use crate::taint;
 use crate::text;
 
@@ -119,12 +120,20 @@ impl Engine {
         let first = trouble.text.lines().next().unwrap_or_default();
         warn!("the kernel reports trouble: {first}");
         let sequence = trouble.sequence;
+        let noted = Noted {
+            at: self.clock.now(),
+            kind: trouble.kind,
+            names_patch: trouble.names_patch,
+            text: text::one_line(first, 200),
+        };
+        self.quarantine_culprit(&noted);
         let enabled = self.is_enabled();
         let noted = self.kernel_trouble(trouble).and_then(|event| {
             self.memory.witness(&self.dir, |evidence| {
                 if enabled {
                     evidence.add(event);
                 }
+                evidence.note(noted);
                 evidence.hear(sequence);
                 Ok(())
             })
@@ -134,6 +143,34 @@ impl Engine {
             Err(failure) => warn!("the trouble is not kept: {}", failure.one_line()),
         }
         self.look_at_taint();
+    }
+
+    /// A version in whose code the kernel met an oops is not loaded again after a restart. The
+    /// server hears of the oops itself.
+    fn quarantine_culprit(&self, noted: &Noted) {
+        let Some(version) = noted
+            .names_patch
+            .filter(|_| noted.kind == KernelTrouble::Oops)
+        else {
+            return;
+        };
+        let entry = Quarantined {
+            kernel: self.facts.kernel.clone(),
+            version,
+            reason: format!("the kernel met an oops in its code: {}", noted.text),
+            at: noted.at,
+        };
+        let known = self.memory.state().quarantine_of(&self.facts.kernel);
+        if known.iter().any(|entry| entry.version == version) {
+            return;
+        }
+        warn!(patch.version = %version, "patch {version} is quarantined: {}", entry.reason);
+        let kept = self
+            .memory
+            .change(&self.dir, |state| state.quarantine(entry));
+        if let Err(failure) = kept {
+            warn!("the quarantine is not kept: {}", failure.one_line());
+        }
     }
 
     fn kernel_trouble(&self, trouble: Trouble) -> Result<MachineEvent, Failure> {

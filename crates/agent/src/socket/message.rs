@@ -29,6 +29,12 @@ pub enum Request {
     Refresh {
         retry_quarantined: bool,
     },
+    /// Takes a version, or all, out of the quarantine of the running kernel.
+    Lift {
+        version: Option<PatchVersion>,
+    },
+    /// A setting was changed.
+    Reread,
 }
 
 /// The daemon's answer.
@@ -54,6 +60,10 @@ pub enum Answer {
         after: Box<StatusReport>,
         problems: Vec<Failure>,
     },
+    Lifted {
+        versions: Vec<PatchVersion>,
+    },
+    Reread,
     Failed {
         failure: Failure,
     },

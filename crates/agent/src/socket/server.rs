@@ -171,6 +171,14 @@ async fn answer(request: Request, caller: u32, engine: &Engine) -> Answer {
         Request::Enable { token } => enable(engine, &token).await,
         Request::Disable => disable(engine).await,
         Request::Refresh { retry_quarantined } => refresh(engine, retry_quarantined).await,
+        Request::Lift { version } => engine
+            .lift(version)
+            .await
+            .map(|versions| Answer::Lifted { versions }),
+        Request::Reread => {
+            engine.wake();
+            Ok(Answer::Reread)
+        }
     };
     answer.unwrap_or_else(failed)
 }
@@ -239,6 +247,8 @@ mod tests {
             Request::Refresh {
                 retry_quarantined: false,
             },
+            Request::Lift { version: None },
+            Request::Reread,
         ];
         assert!(is_allowed(&Request::Status, 1000, 0));
         for act in acts {

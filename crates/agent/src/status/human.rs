@@ -1,9 +1,14 @@
 //! `livepatch status`: for a person. The signs repeat what the words say.
 
+use crate::evidence::trouble_name;
+use crate::mode::Mode;
+
 use super::{CheckReport, Coverage, PatchState, RolloutReport, StatusReport, view};
 
 /// Longest paragraph on a hole, in characters.
 const DESCRIPTION: usize = 400;
+/// Kernels with live patches that are named, the newest.
+const SHOWN_RELEASES: usize = 5;
 
 /// The text for an enabled machine; `verbose` adds the holes, open tasks and machine facts.
 pub fn human(report: &StatusReport, verbose: bool) -> String {
@@ -14,6 +19,14 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
         format!("kernel state: {}", kernel_state(report.coverage)),
         format!("patch state: {}", patch_state(&report.patch)),
     ];
+    lines.extend(transition(report));
+    if report.brake.mode != Mode::Normal {
+        lines.push(format!(
+            "mode: {}\n  hint: {}",
+            report.brake,
+            report.brake.hint()
+        ));
+    }
     if let Some(version) = report.patch.in_force() {
         lines.push(format!("patch version: {version}"));
     }
@@ -33,11 +46,61 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
             entry.version, entry.at, entry.reason
         ));
     }
+    lines.extend(trouble(report, verbose));
+    if !report.covered_releases.is_empty() && (verbose || report.patch.newest().is_none()) {
+        let releases = report.covered_releases.iter().rev().take(SHOWN_RELEASES);
+        let releases: Vec<_> = releases.map(|release| release.as_str()).collect();
+        lines.push(format!(
+            "kernels with live patches: {}",
+            releases.join(", ")
+        ));
+    }
     if verbose {
         lines.extend(details(report));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// How long the transition is open, who holds it, and what comes of it.
+fn transition(report: &StatusReport) -> Vec<String> {
+    let Some(transition) = &report.transition else {
+        return Vec::new();
+    };
+    let open = view::duration(transition.open_secs);
+    let mut line = format!("transition: open for {open}");
+    let tasks = &report.unpatched_tasks;
+    if let Some(first) = tasks.first() {
+        line.push_str(&format!(", held by task {first}"));
+    }
+    if tasks.len() > 1 {
+        line.push_str(&format!(" and {} more", tasks.len() - 1));
+    }
+    if let Some(secs) = transition.reverse_in_secs {
+        let time = view::duration(secs);
+        line.push_str(&format!(
+            "\n  it is taken back in {time}, and tried again later"
+        ));
+    }
+    vec![line]
+}
+
+/// Trouble of patches of ours always; that of others when asked for more.
+fn trouble(report: &StatusReport, verbose: bool) -> Vec<String> {
+    let ours = |trouble: &&super::TroubleReport| verbose || trouble.names_patch.is_some();
+    let line = |trouble: &super::TroubleReport| {
+        let whose = match trouble.names_patch {
+            Some(version) => format!(" in patched code of {version}"),
+            None => String::new(),
+        };
+        format!(
+            "kernel trouble: {}{whose} at {}: {}",
+            trouble_name(trouble.kind),
+            trouble.at,
+            trouble.text
+        )
+    };
+    report.trouble.iter().filter(ours).map(line).collect()
 }
 
 /// The rollouts that concern this machine; `verbose` adds what they are for.
@@ -98,6 +161,7 @@ fn kernel_state(coverage: Coverage) -> &'static str {
         Coverage::Covered => "✓ covered by live patches",
         Coverage::NotCovered => "✗ not covered, no live patches are made for this kernel",
         Coverage::Ended => "✗ no longer covered, upgrade the kernel and restart",
+        Coverage::NotBuiltYet => "⧗ covered, but no live patch is built for this very kernel yet",
         Coverage::NoLivepatch => "✗ not covered, the kernel was built without live patching",
     }
 }
@@ -107,6 +171,15 @@ fn patch_state(patch: &PatchState) -> String {
         PatchState::NotChecked => "⧗ not known yet".to_owned(),
         PatchState::NothingToApply => "✓ none needed for this kernel now".to_owned(),
         PatchState::NotCovered => "✗ none is made for this kernel".to_owned(),
+        PatchState::NotBuiltYet => {
+            "⧗ not built yet: kernels like this one have patches, this one's comes".to_owned()
+        }
+        PatchState::Deferred { wanted, reason, .. } => {
+            format!("⧗ {wanted} is held back here: {reason}")
+        }
+        PatchState::Reversing { version, .. } => {
+            format!("⧗ {version} is taken back, its transition did not end")
+        }
         PatchState::HeldBack => {
             "⧗ held back: its rollout has not come to this machine yet".to_owned()
         }
@@ -141,8 +214,8 @@ fn patch_state(patch: &PatchState) -> String {
             format!("✗ {wanted} not applied: {reason}{hint}")
         }
         PatchState::Quarantined { wanted, reason, .. } => format!(
-            "✗ {wanted} is not applied again: {reason}\n  hint: wait for its replacement, or try \
-             it once more with `livepatch refresh --retry-quarantined`"
+            "✗ {wanted} is not applied again: {reason}\n  hint: wait for its replacement, or lift \
+             it with `livepatch quarantine lift {wanted}`"
         ),
     }
 }
@@ -150,6 +223,7 @@ fn patch_state(patch: &PatchState) -> String {
 fn details(report: &StatusReport) -> Vec<String> {
     let mut lines = vec![
         format!("client version: {}", report.agent_version),
+        format!("stage: {}", report.stage.kind()),
         format!("architecture: {}", report.kernel.architecture),
         format!("cpu model: {}", report.cpu_model),
         format!("kernel build id: {}", report.kernel.build_id),
@@ -160,8 +234,8 @@ fn details(report: &StatusReport) -> Vec<String> {
         lines.push(format!("server: {}", enrolment.server));
     }
     if !report.unpatched_tasks.is_empty() {
-        lines.push("tasks that still run the old code:".to_owned());
-        let task = |task: &crate::livepatch_sysfs::Task| format!("  {} ({})", task.id, task.name);
+        lines.push("tasks that hold the transition open:".to_owned());
+        let task = |task: &crate::livepatch_sysfs::Task| format!("  {task}");
         lines.extend(report.unpatched_tasks.iter().map(task));
     }
     if !report.fixes.is_empty() {

@@ -4,10 +4,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{StatusReport, view};
+use crate::evidence::trouble_name;
+use crate::mode::Mode;
+
+/// Of the documents in JSON and YAML.
+pub const SCHEMA_VERSION: u32 = 1;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document<'a> {
+    /// Rises when a field changes its meaning or goes; new fields don't raise it.
+    #[serde(rename = "Schema-Version")]
+    schema_version: u32,
     #[serde(rename = "Client-Version")]
     client_version: &'a str,
     #[serde(rename = "Machine-Id")]
@@ -24,6 +32,39 @@ struct Document<'a> {
     status: [Kernel<'a>; 1],
     #[serde(rename = "tier")]
     tier: &'a str,
+    /// Of the life cycle, e.g. `in transition`.
+    stage: String,
+    /// What holds the agent back, where something does: `stop`, `no-apply`, `no-refresh`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernel_trouble: Vec<Trouble<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Trouble<'a> {
+    at: Timestamp,
+    kind: &'a str,
+    version: Option<String>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Transition<'a> {
+    open_seconds: u64,
+    reverse_in_seconds: Option<u64>,
+    tasks: Vec<TransitionTask<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TransitionTask<'a> {
+    id: u32,
+    name: &'a str,
+    state: &'a str,
+    functions: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -50,6 +91,9 @@ struct Livepatch<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
     version: String,
+    /// The transition that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transition: Option<Transition<'a>>,
     /// Why there is nothing to apply, where a patch is made for this kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_back: Option<String>,
@@ -100,6 +144,7 @@ pub fn json(report: &StatusReport) -> Result<String, serde_json::Error> {
 
 fn document(report: &StatusReport) -> Document<'_> {
     Document {
+        schema_version: SCHEMA_VERSION,
         client_version: &report.agent_version,
         machine_id: report.machine_id.as_str(),
         architecture: report.kernel.architecture.as_str(),
@@ -119,7 +164,34 @@ fn document(report: &StatusReport) -> Document<'_> {
             .enrolment
             .as_ref()
             .map_or("", |enrolment| &enrolment.plan),
+        stage: report.stage.kind().to_string(),
+        mode: (report.brake.mode != Mode::Normal).then(|| report.brake.mode.as_str()),
+        kernel_trouble: report.trouble.iter().map(trouble).collect(),
     }
+}
+
+fn trouble(trouble: &super::TroubleReport) -> Trouble<'_> {
+    Trouble {
+        at: trouble.at,
+        kind: trouble_name(trouble.kind),
+        version: trouble.names_patch.map(|version| version.to_string()),
+        text: &trouble.text,
+    }
+}
+
+fn transition(report: &StatusReport) -> Option<Transition<'_>> {
+    let tasks = report.unpatched_tasks.iter().map(|task| TransitionTask {
+        id: task.id,
+        name: &task.name,
+        state: &task.state,
+        functions: &task.functions,
+    });
+    let transition = report.transition.as_ref()?;
+    Some(Transition {
+        open_seconds: transition.open_secs,
+        reverse_in_seconds: transition.reverse_in_secs,
+        tasks: tasks.collect(),
+    })
 }
 
 fn livepatch(report: &StatusReport) -> Livepatch<'_> {
@@ -150,6 +222,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         version: view::version(&report.patch)
             .map(|version| version.to_string())
             .unwrap_or_default(),
+        transition: transition(report),
         held_back: view::held_back(&report.patch),
         early_group: rollout.early_group.map(|version| version.to_string()),
         coming: rollout.coming.map(|version| version.to_string()),

@@ -1,5 +1,6 @@
 //! What the agent says of its machine: facts gathered by the daemon, shown by the command line.
 
+mod advice;
 mod human;
 mod json;
 mod patch_state;
@@ -9,11 +10,12 @@ mod tests;
 mod view;
 mod yaml;
 
+pub use advice::restart_advice;
 pub use human::human;
 pub use json::json;
-pub use patch_state::{PatchState, patch_state};
+pub use patch_state::{Known, PatchState, patch_state};
 pub use report::{
     CheckReport, Coverage, EnrolmentReport, FixReport, QuarantineReport, RolloutReport,
-    StatusReport, WithdrawalReport,
+    StatusReport, TransitionReport, TroubleReport, WithdrawalReport,
 };
 pub use yaml::yaml;

@@ -5,6 +5,7 @@ use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_rollout::Offer;
 
+use crate::coverage::Series;
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
 use crate::state::{Quarantined, Refusal, Withdrawn};
@@ -19,6 +20,8 @@ pub enum PatchState {
     NothingToApply,
     /// No live patches are made for this kernel, and none is in force.
     NotCovered,
+    /// Live patches are made for kernels like this one, but none for it yet.
+    NotBuiltYet,
     /// There is a patch, whose rollout has not come to this machine; none is in force.
     HeldBack,
     /// The version that this machine had was withdrawn while it was in force; it is not loaded
@@ -38,8 +41,19 @@ pub enum PatchState {
         in_force: Option<PatchVersion>,
         stalled: bool,
     },
+    /// The kernel takes an unfinished transition back.
+    Reversing {
+        version: PatchVersion,
+        in_force: Option<PatchVersion>,
+    },
     Applied {
         version: PatchVersion,
+    },
+    /// A patch is on offer, and this machine's owner lets it wait.
+    Deferred {
+        wanted: PatchVersion,
+        in_force: Option<PatchVersion>,
+        reason: String,
     },
     /// The last try failed; what was in force before still is.
     Failed {
@@ -63,11 +77,14 @@ impl PatchState {
             Self::NotChecked
             | Self::NothingToApply
             | Self::NotCovered
+            | Self::NotBuiltYet
             | Self::HeldBack
             | Self::Withdrawn { .. } => None,
             Self::Applied { version } => Some(*version),
             Self::Pending { in_force, .. }
             | Self::Applying { in_force, .. }
+            | Self::Reversing { in_force, .. }
+            | Self::Deferred { in_force, .. }
             | Self::Failed { in_force, .. }
             | Self::Quarantined { in_force, .. } => *in_force,
         }
@@ -79,59 +96,87 @@ impl PatchState {
             Self::NotChecked
             | Self::NothingToApply
             | Self::NotCovered
+            | Self::NotBuiltYet
             | Self::HeldBack
             | Self::Withdrawn { .. } => None,
-            Self::Applied { version } | Self::Applying { version, .. } => Some(*version),
+            Self::Applied { version }
+            | Self::Applying { version, .. }
+            | Self::Reversing { version, .. } => Some(*version),
             Self::Pending { wanted, .. }
+            | Self::Deferred { wanted, .. }
             | Self::Failed { wanted, .. }
             | Self::Quarantined { wanted, .. } => Some(*wanted),
         }
     }
 }
 
-/// Derives the state from what the kernel runs, the last answer for this kernel, the journal's
-/// record, the last refusal, and this kernel's quarantine and withdrawals.
-pub fn patch_state(
-    kernel: &KernelBuild,
-    running: &Running,
-    offer: Option<&Offer>,
-    record: Option<&Load>,
-    refusal: Option<&Refusal>,
-    quarantine: &[Quarantined],
-    withdrawn: &[Withdrawn],
-) -> PatchState {
+/// What is known besides what the kernel runs.
+#[derive(Debug, Clone, Default)]
+pub struct Known<'a> {
+    /// The last answer for this kernel.
+    pub offer: Option<&'a Offer>,
+    /// The journal's record.
+    pub record: Option<&'a Load>,
+    /// The last refusal.
+    pub refusal: Option<&'a Refusal>,
+    /// What the repository said of kernels like this one.
+    pub series: Option<&'a Series>,
+    /// This kernel's.
+    pub quarantine: &'a [Quarantined],
+    /// This kernel's.
+    pub withdrawn: &'a [Withdrawn],
+}
+
+/// Derives the state from what the kernel runs and what is known besides.
+pub fn patch_state(kernel: &KernelBuild, running: &Running, known: &Known<'_>) -> PatchState {
     let in_force = running.in_force;
     if let Some(version) = running.in_transition {
-        let stalled = matches!(record, Some(Load::InTransition { stalled: true, .. }));
+        let stalled = matches!(known.record, Some(Load::InTransition { stalled: true, .. }));
         return PatchState::Applying {
             version,
             in_force,
             stalled,
         };
     }
-    let wanted = match offer {
+    if let Some(version) = running.reversing {
+        return PatchState::Reversing { version, in_force };
+    }
+    let wanted = match known.offer {
         Some(Offer::Version { version }) if Some(*version) > in_force => Some(*version),
         _ => None,
     };
     let Some(wanted) = wanted else {
-        return at_rest(in_force, offer);
+        return at_rest(kernel, in_force, known);
     };
     // The offer is the machine's own word of what it had; the server offers no such version.
-    if let Some(entry) = withdrawn.iter().find(|entry| entry.version == wanted) {
+    if let Some(entry) = known.withdrawn.iter().find(|entry| entry.version == wanted) {
         let (version, reason) = (wanted, entry.reason.clone());
         return match in_force {
             None => PatchState::Withdrawn { version, reason },
             Some(version) => PatchState::Applied { version },
         };
     }
-    if let Some(entry) = quarantine.iter().find(|entry| entry.version == wanted) {
+    if let Some(entry) = known
+        .quarantine
+        .iter()
+        .find(|entry| entry.version == wanted)
+    {
         return PatchState::Quarantined {
             wanted,
             in_force,
             reason: entry.reason.clone(),
         };
     }
-    match refusal {
+    match known.refusal {
+        Some(refusal)
+            if refusal.deferred && refusal.version == wanted && refusal.kernel == *kernel =>
+        {
+            PatchState::Deferred {
+                wanted,
+                in_force,
+                reason: refusal.reason.clone(),
+            }
+        }
         Some(refusal) if refusal.version == wanted && refusal.kernel == *kernel => {
             let (reason, hint) = (refusal.reason.clone(), refusal.hint.clone());
             PatchState::Failed {
@@ -145,10 +190,14 @@ pub fn patch_state(
     }
 }
 
-fn at_rest(in_force: Option<PatchVersion>, offer: Option<&Offer>) -> PatchState {
-    match (in_force, offer) {
+fn at_rest(kernel: &KernelBuild, in_force: Option<PatchVersion>, known: &Known<'_>) -> PatchState {
+    let is_built_later = known
+        .series
+        .is_some_and(|series| series.kernel == *kernel && series.is_built_later());
+    match (in_force, known.offer) {
         (Some(version), _) => PatchState::Applied { version },
         (None, None) => PatchState::NotChecked,
+        (None, Some(Offer::NotCovered)) if is_built_later => PatchState::NotBuiltYet,
         (None, Some(Offer::NotCovered)) => PatchState::NotCovered,
         (None, Some(Offer::NotYet)) => PatchState::HeldBack,
         (None, Some(Offer::UpToDate | Offer::Version { .. })) => PatchState::NothingToApply,
@@ -168,7 +217,12 @@ mod tests {
     }
 
     fn state(running: &Running, offer: Option<&Offer>, refusal: Option<&Refusal>) -> PatchState {
-        patch_state(&FakeTree::kernel(), running, offer, None, refusal, &[], &[])
+        let known = Known {
+            offer,
+            refusal,
+            ..Known::default()
+        };
+        patch_state(&FakeTree::kernel(), running, &known)
     }
 
     #[test]
@@ -190,6 +244,44 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_that_is_newer_than_those_with_patches_is_not_just_uncovered() {
+        let kernel = FakeTree::kernel();
+        let mut older = kernel.clone();
+        older.release = "6.1.0-9-amd64".parse().unwrap();
+        let series = Series::of(&kernel, [older].iter());
+        let state = |offer: &Offer, running: &Running| {
+            let known = Known {
+                offer: Some(offer),
+                series: Some(&series),
+                ..Known::default()
+            };
+            patch_state(&kernel, running, &known)
+        };
+        let nothing = Running::default();
+        assert_eq!(state(&Offer::NotCovered, &nothing), PatchState::NotBuiltYet);
+        assert_eq!(state(&Offer::NotYet, &nothing), PatchState::HeldBack);
+        assert_eq!(
+            state(&Offer::UpToDate, &nothing),
+            PatchState::NothingToApply
+        );
+    }
+
+    #[test]
+    fn what_the_owner_lets_wait_has_not_failed() {
+        let deferred = Refusal {
+            kernel: FakeTree::kernel(),
+            version: version("104.1"),
+            reason: "this machine's `patch-delay` is 1d".to_owned(),
+            hint: None,
+            at: time(0),
+            deferred: true,
+            not_before: None,
+        };
+        let state = state(&Running::default(), Some(&offer("104.1")), Some(&deferred));
+        assert!(matches!(state, PatchState::Deferred { .. }), "{state:?}");
+    }
+
+    #[test]
     fn a_withdrawn_version_that_the_kernel_lost_is_not_on_offer() {
         let withdrawn = [Withdrawn {
             kernel: FakeTree::kernel(),
@@ -198,7 +290,12 @@ mod tests {
         }];
         let state = |running: &Running| {
             let (kernel, offer) = (FakeTree::kernel(), offer("104.1"));
-            patch_state(&kernel, running, Some(&offer), None, None, &[], &withdrawn)
+            let known = Known {
+                offer: Some(&offer),
+                withdrawn: &withdrawn,
+                ..Known::default()
+            };
+            patch_state(&kernel, running, &known)
         };
         let lost = PatchState::Withdrawn {
             version: version("104.1"),
@@ -230,15 +327,13 @@ mod tests {
             in_force: None,
         };
         let (kernel, nothing) = (FakeTree::kernel(), Running::default());
-        let state_with_record = patch_state(
-            &kernel,
-            &nothing,
-            Some(&offer("104.1")),
-            Some(&settled),
-            None,
-            &[],
-            &[],
-        );
+        let offered = offer("104.1");
+        let known = Known {
+            offer: Some(&offered),
+            record: Some(&settled),
+            ..Known::default()
+        };
+        let state_with_record = patch_state(&kernel, &nothing, &known);
         assert_eq!(state_with_record, pending);
         let running = Running {
             in_force: Some(version("104.1")),
@@ -258,6 +353,8 @@ mod tests {
             reason: "no".to_owned(),
             hint: None,
             at: time(0),
+            deferred: false,
+            not_before: None,
         };
         let running = Running {
             in_force: Some(version("103.1")),

@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
-use suture_kernel::KernelBuild;
-use suture_protocol::MachineId;
+use suture_kernel::{KernelBuild, KernelRelease};
+use suture_protocol::{KernelTrouble, MachineId};
 use url::Url;
 
 use super::PatchState;
 use crate::livepatch_sysfs::Task;
+use crate::mode::Brake;
+use crate::stage::Stage;
 
 /// All that is known of a machine at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,12 +32,48 @@ pub struct StatusReport {
     pub patch: PatchState,
     /// What the patch in force, in transition or on offer closes; from its verified manifest.
     pub fixes: Vec<FixReport>,
-    /// Tasks that hold an open transition.
+    /// Tasks that hold an open transition, or keep one from being taken back.
     pub unpatched_tasks: Vec<Task>,
+    /// The transition that is open.
+    #[serde(default)]
+    pub transition: Option<TransitionReport>,
+    /// What the agent does, or came to.
+    #[serde(default)]
+    pub stage: Stage,
+    #[serde(default)]
+    pub brake: Brake,
+    /// What the kernel reported in this boot, the last few, oldest first.
+    #[serde(default)]
+    pub trouble: Vec<TroubleReport>,
+    /// Kernels like this one for which live patches are made, where it has none.
+    #[serde(default)]
+    pub covered_releases: Vec<KernelRelease>,
     /// For the running kernel.
     pub quarantine: Vec<QuarantineReport>,
     #[serde(default)]
     pub rollout: RolloutReport,
+}
+
+/// An open transition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TransitionReport {
+    /// Seconds since the kernel took the module, or since the agent first saw it.
+    pub open_secs: u64,
+    /// Seconds until it is reversed; none: it never is, or it is being reversed.
+    pub reverse_in_secs: Option<u64>,
+}
+
+/// A warning, an oops or a lockup of this boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TroubleReport {
+    pub at: Timestamp,
+    pub kind: KernelTrouble,
+    /// The live patch that its text names.
+    pub names_patch: Option<PatchVersion>,
+    /// Its first line.
+    pub text: String,
 }
 
 /// How this machine stands in the rollouts that concern it.
@@ -100,6 +138,8 @@ pub enum Coverage {
     NotCovered,
     /// They were, and no longer are.
     Ended,
+    /// They are for kernels like this one, and not yet for it.
+    NotBuiltYet,
     /// The kernel was built without live patching.
     NoLivepatch,
 }

@@ -23,6 +23,11 @@ fn lines(report: &StatusReport) -> String {
             "server check-in",
             "kernel state",
             "patch ",
+            "transition",
+            "  it is taken back",
+            "mode",
+            "kernel trouble",
+            "kernels with",
             "  hint",
             "quarantined",
         ]
@@ -60,6 +65,7 @@ fn an_applied_patch_in_every_format() {
     tier: free
     machine id: 5f2b6c0e9d8a47c1b3e4f5061728394a
     client version: 0.1.0
+    stage: starting
     architecture: amd64
     cpu model: QEMU Virtual CPU version 2.5+
     kernel build id: abababababababababababababababababababab
@@ -72,6 +78,7 @@ fn an_applied_patch_in_every_format() {
     "#);
     assert_snapshot!(json(&applied()).unwrap(), @r#"
     {
+      "Schema-Version": 1,
       "Client-Version": "0.1.0",
       "Machine-Id": "5f2b6c0e9d8a47c1b3e4f5061728394a",
       "Architecture": "amd64",
@@ -101,10 +108,12 @@ fn an_applied_patch_in_every_format() {
           "UpgradeRequiredDate": null
         }
       ],
-      "tier": "free"
+      "tier": "free",
+      "Stage": "starting"
     }
     "#);
     assert_snapshot!(yaml(&applied()).unwrap(), @r#"
+    schema-version: 1
     client-version: "0.1.0"
     machine-id: 5f2b6c0e9d8a47c1b3e4f5061728394a
     architecture: amd64
@@ -124,6 +133,7 @@ fn an_applied_patch_in_every_format() {
       supported: supported
       upgradeRequiredDate: null
     tier: free
+    stage: starting
     "#);
 }
 
@@ -181,15 +191,39 @@ fn in_transition() {
     report.unpatched_tasks = vec![Task {
         id: 812,
         name: "kworker/3:1".to_owned(),
+        functions: vec!["nft_set_destroy".to_owned()],
+        state: "D (disk sleep)".to_owned(),
     }];
+    report.transition = Some(TransitionReport {
+        open_secs: 320,
+        reverse_in_secs: Some(3280),
+    });
     assert_snapshot!(lines(&report), @r#"
     server check-in: succeeded
     kernel state: ✓ covered by live patches
     patch state: ⧗ applying 104.1, some tasks still run the old code
+    transition: open for 5m20s, held by task 812 (kworker/3:1), D (disk sleep), in nft_set_destroy
+      it is taken back in 54m40s, and tried again later
     "checked" "applying" "104.1" "supported"
     "#);
     let verbose = human(&report, true);
-    assert!(verbose.contains("tasks that still run the old code:\n  812 (kworker/3:1)"));
+    assert!(verbose.contains(
+        "tasks that hold the transition open:\n  812 (kworker/3:1), D (disk sleep), in nft_set_destroy"
+    ));
+    let json: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    assert_eq!(
+        json["Status"][0]["Livepatch"]["Transition"],
+        serde_json::json!({
+            "OpenSeconds": 320,
+            "ReverseInSeconds": 3280,
+            "Tasks": [{
+                "Id": 812,
+                "Name": "kworker/3:1",
+                "State": "D (disk sleep)",
+                "Functions": ["nft_set_destroy"],
+            }],
+        })
+    );
     assert!(
         yaml(&report)
             .unwrap()
@@ -251,7 +285,7 @@ fn quarantined() {
     server check-in: succeeded
     kernel state: ✓ covered by live patches
     patch state: ✗ 104.1 is not applied again: the machine went down within 5 minutes after it was applied
-      hint: wait for its replacement, or try it once more with `livepatch refresh --retry-quarantined`
+      hint: wait for its replacement, or lift it with `livepatch quarantine lift 104.1`
     "checked" "apply-failed" "" "supported"
     "#);
 }
@@ -330,11 +364,105 @@ fn a_machine_in_a_rollout_in_every_format() {
         })
     );
     let yaml = yaml(&report).unwrap();
-    let shown: Vec<_> = yaml.lines().skip(10).take(9).collect();
+    let shown: Vec<_> = yaml.lines().skip(11).take(9).collect();
     assert_eq!(
         shown.join("\n"),
         "  livepatch:\n    checkState: checked\n    patchState: applied\n    version: \"104.1\"\n    \
          earlyGroup: \"104.1\"\n    coming: \"105.1\"\n    withdrawn:\n      version: \"104.1\"\n      \
          reason: it broke nft"
     );
+}
+
+#[test]
+fn taken_back() {
+    let (version, in_force) = (version("104.1"), Some(version("103.2")));
+    let mut report = report(PatchState::Reversing { version, in_force });
+    report.transition = Some(TransitionReport {
+        open_secs: 3605,
+        reverse_in_secs: None,
+    });
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ⧗ 104.1 is taken back, its transition did not end
+    transition: open for 1h0m5s
+    patch version: 103.2
+    "checked" "applying" "104.1" "supported"
+    "#);
+}
+
+#[test]
+fn not_built_yet() {
+    let mut report = report(PatchState::NotBuiltYet);
+    report.coverage = Coverage::NotBuiltYet;
+    report.covered_releases = vec!["6.1.0-50-amd64".parse().unwrap()];
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ⧗ covered, but no live patch is built for this very kernel yet
+    patch state: ⧗ not built yet: kernels like this one have patches, this one's comes
+    kernels with live patches: 6.1.0-50-amd64
+    "checked" "unapplied" "" "supported"
+    "#);
+}
+
+#[test]
+fn held_back_by_the_owner() {
+    assert_snapshot!(lines(&report(PatchState::Deferred {
+        wanted: version("104.1"),
+        in_force: Some(version("103.2")),
+        reason: "this machine's `patch-delay` is 1d, so it goes in at 2026-11-24T12:00:00Z".into(),
+    })), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ⧗ 104.1 is held back here: this machine's `patch-delay` is 1d, so it goes in at 2026-11-24T12:00:00Z
+    patch version: 103.2
+    "checked" "unapplied" "103.2" "supported"
+    "#);
+}
+
+#[test]
+fn trouble_in_patched_code() {
+    let mut report = applied();
+    report.trouble = vec![
+        TroubleReport {
+            at: time(10),
+            kind: suture_protocol::KernelTrouble::Warning,
+            names_patch: None,
+            text: "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2".to_owned(),
+        },
+        TroubleReport {
+            at: time(11),
+            kind: suture_protocol::KernelTrouble::Oops,
+            names_patch: Some(version("104.1")),
+            text: "BUG: kernel NULL pointer dereference, address: 0000000000000018".to_owned(),
+        },
+    ];
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✓ all applied
+    patch version: 104.1
+    kernel trouble: oops in patched code of 104.1 at 2026-11-23T12:00:11Z: BUG: kernel NULL pointer dereference, address: 0000000000000018
+    "checked" "applied-with-bug" "104.1" "supported"
+    "#);
+    assert!(human(&report, true).contains("kernel trouble: warning at 2026-11-23T12:00:10Z"));
+}
+
+#[test]
+fn a_brake_is_on() {
+    let mut report = applied();
+    report.brake = crate::mode::Brake {
+        mode: crate::mode::Mode::Stop,
+        origin: Some(crate::mode::Origin::File("/etc/livepatch/mode".to_owned())),
+    };
+    assert_snapshot!(lines(&report), @r#"
+    server check-in: succeeded
+    kernel state: ✓ covered by live patches
+    patch state: ✓ all applied
+    mode: stop, by the file `/etc/livepatch/mode`
+      hint: remove the file `/etc/livepatch/mode`
+    patch version: 104.1
+    "checked" "applied" "104.1" "supported"
+    "#);
+    assert!(json(&report).unwrap().contains("\"Mode\": \"stop\""));
 }

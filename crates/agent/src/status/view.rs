@@ -22,17 +22,29 @@ pub fn state(report: &StatusReport) -> &'static str {
             "nothing-to-apply"
         }
         PatchState::NotCovered if report.coverage == Coverage::Ended => "kernel-upgrade-required",
-        PatchState::NotCovered | PatchState::Pending { .. } => "unapplied",
-        PatchState::Applying { .. } => "applying",
+        PatchState::NotCovered
+        | PatchState::NotBuiltYet
+        | PatchState::Deferred { .. }
+        | PatchState::Pending { .. } => "unapplied",
+        PatchState::Applying { .. } | PatchState::Reversing { .. } => "applying",
+        PatchState::Applied { version } if in_trouble(report, *version) => "applied-with-bug",
         PatchState::Applied { .. } => "applied",
         PatchState::Failed { .. } | PatchState::Quarantined { .. } => "apply-failed",
     }
 }
 
+/// Whether the kernel reported an oops or a warning that names this version.
+fn in_trouble(report: &StatusReport, version: PatchVersion) -> bool {
+    let names = |trouble: &super::TroubleReport| trouble.names_patch == Some(version);
+    report.trouble.iter().any(names)
+}
+
 /// `Version`: what is in force, or in transition; else empty.
 pub fn version(patch: &PatchState) -> Option<PatchVersion> {
     match patch {
-        PatchState::Applying { version, .. } => Some(*version),
+        PatchState::Applying { version, .. } | PatchState::Reversing { version, .. } => {
+            Some(*version)
+        }
         other => other.in_force(),
     }
 }
@@ -41,7 +53,8 @@ pub fn version(patch: &PatchState) -> Option<PatchVersion> {
 pub fn supported(coverage: Coverage) -> &'static str {
     match coverage {
         Coverage::Unknown => "unknown",
-        Coverage::Covered => "supported",
+        // The series is; the patch state says that there is nothing for this kernel.
+        Coverage::Covered | Coverage::NotBuiltYet => "supported",
         Coverage::Ended => "kernel-upgrade-required",
         Coverage::NotCovered | Coverage::NoLivepatch => "unsupported",
     }
@@ -54,10 +67,13 @@ pub fn failure(patch: &PatchState) -> Option<&str> {
         PatchState::NotChecked
         | PatchState::NothingToApply
         | PatchState::NotCovered
+        | PatchState::NotBuiltYet
         | PatchState::HeldBack
         | PatchState::Withdrawn { .. }
         | PatchState::Pending { .. }
+        | PatchState::Deferred { .. }
         | PatchState::Applying { .. }
+        | PatchState::Reversing { .. }
         | PatchState::Applied { .. } => None,
     }
 }
@@ -69,11 +85,14 @@ pub fn held_back(patch: &PatchState) -> Option<String> {
         PatchState::Withdrawn { version, reason } => {
             Some(format!("{version} was withdrawn: {reason}"))
         }
+        PatchState::NotBuiltYet => Some("it is not built for this kernel yet".to_owned()),
+        PatchState::Deferred { wanted, reason, .. } => Some(format!("{wanted} waits: {reason}")),
         PatchState::NotChecked
         | PatchState::NothingToApply
         | PatchState::NotCovered
         | PatchState::Pending { .. }
         | PatchState::Applying { .. }
+        | PatchState::Reversing { .. }
         | PatchState::Applied { .. }
         | PatchState::Failed { .. }
         | PatchState::Quarantined { .. } => None,

@@ -8,6 +8,7 @@ use super::{StatusReport, view};
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Document<'a> {
+    schema_version: u32,
     client_version: &'a str,
     machine_id: &'a str,
     architecture: &'a str,
@@ -17,6 +18,7 @@ struct Document<'a> {
     uptime: String,
     status: [Kernel<'a>; 1],
     tier: &'a str,
+    stage: String,
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,7 @@ struct Withdrawn<'a> {
 /// The document of an enabled machine.
 pub fn yaml(report: &StatusReport) -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(&Document {
+        schema_version: super::json::SCHEMA_VERSION,
         client_version: &report.agent_version,
         machine_id: report.machine_id.as_str(),
         architecture: report.kernel.architecture.as_str(),
@@ -77,6 +80,7 @@ pub fn yaml(report: &StatusReport) -> Result<String, serde_saphyr::ser::Error> {
             .enrolment
             .as_ref()
             .map_or("", |enrolment| &enrolment.plan),
+        stage: report.stage.kind().to_string(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! A kernel that shows what it loads in a fake tree's sysfs.
 
+use std::ffi::CStr;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,7 @@ pub struct FakeKernel {
     tree: Arc<FakeTree>,
     behaviour: Mutex<Behaviour>,
     loads: Mutex<Vec<String>>,
+    unloads: Mutex<Vec<String>>,
     gate: Mutex<Option<Receiver<()>>>,
 }
 
@@ -36,6 +38,7 @@ impl FakeKernel {
             tree,
             behaviour: Mutex::new(Behaviour::Apply),
             loads: Mutex::new(Vec::new()),
+            unloads: Mutex::new(Vec::new()),
             gate: Mutex::new(None),
         }
     }
@@ -54,6 +57,11 @@ impl FakeKernel {
     /// The names of all modules that it was asked to load.
     pub fn loads(&self) -> Vec<String> {
         self.loads.lock().unwrap().clone()
+    }
+
+    /// The names of all modules that it was asked to take out.
+    pub fn unloads(&self) -> Vec<String> {
+        self.unloads.lock().unwrap().clone()
     }
 }
 
@@ -76,6 +84,14 @@ impl ModuleLoader for FakeKernel {
             Behaviour::Refuse(errno) => return Err(errno.into()),
             Behaviour::Ignore => {}
         }
+        Ok(())
+    }
+
+    fn unload(&self, name: &CStr) -> io::Result<()> {
+        self.unloads
+            .lock()
+            .unwrap()
+            .push(name.to_str().unwrap().to_owned());
         Ok(())
     }
 }

@@ -20,8 +20,11 @@ use suture_protocol::{BuildRecord, FileHash, Fix, Manifest, ModuleFile};
 use tempfile::TempDir;
 
 use crate::clock::Clock;
+use crate::config::Times;
 use crate::engine::Engine;
+use crate::mode::Brake;
 use crate::paths::Paths;
+use crate::stage::Stage;
 use crate::status::{
     CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, RolloutReport, StatusReport,
 };
@@ -198,6 +201,11 @@ pub fn report(patch: PatchState) -> StatusReport {
         },
         patch,
         unpatched_tasks: Vec::new(),
+        transition: None,
+        stage: Stage::default(),
+        brake: Brake::default(),
+        trouble: Vec::new(),
+        covered_releases: Vec::new(),
         quarantine: Vec::new(),
         rollout: RolloutReport::default(),
     }
@@ -259,13 +267,13 @@ impl Machine {
 
     fn boot(tree: Arc<FakeTree>, clock: Arc<TestClock>) -> Self {
         let kernel = Arc::new(FakeKernel::new(tree.clone()));
-        let engine = Engine::open(
-            tree.paths(),
-            kernel.clone(),
-            clock.clone(),
-            Duration::from_millis(300),
-        );
+        let engine = Engine::open(tree.paths(), kernel.clone(), clock.clone());
         let engine = Arc::new(engine.unwrap());
+        *engine.test.times.lock().unwrap() = Some(Times {
+            transition_timeout: Duration::from_millis(300),
+            reverse_after: None,
+            ..Times::default()
+        });
         Self {
             tree,
             kernel,
@@ -276,7 +284,13 @@ impl Machine {
 
     /// Starts the agent anew in the same boot.
     pub fn restart_agent(self) -> Self {
-        Self::boot(self.tree, self.clock)
+        Self::boot(self.tree.clone(), self.clock.clone())
+    }
+
+    /// Reverses transitions after this time.
+    pub fn reverse_after(&self, time: Duration) {
+        let times = &mut *self.engine.test.times.lock().unwrap();
+        times.as_mut().unwrap().reverse_after = Some(time);
     }
 
     /// Starts the machine anew: nothing is loaded any more.
@@ -290,6 +304,15 @@ impl Machine {
         let count = count.map_or(1, |count| count.parse::<u8>().unwrap() + 1);
         let boot_id = format!("{count}{}", Self::LATER_BOOT_ID);
         self.tree.write(path, boot_id.as_bytes());
-        Self::boot(self.tree, self.clock)
+        Self::boot(self.tree.clone(), self.clock.clone())
+    }
+}
+
+impl Drop for Machine {
+    /// No story leaves the life cycle.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(*self.engine.test.wrong_steps.lock().unwrap(), []);
+        }
     }
 }

@@ -158,8 +158,25 @@ impl Service {
 
     /// Publishes for the kernel of the tree, whatever the manifest says.
     pub async fn publish(&self, manifest: &Manifest, module: Vec<u8>, now: Timestamp) {
+        let release = FakeTree::kernel().release;
+        self.publish_for(release.as_str(), manifest, module, now)
+            .await;
+    }
+
+    /// Publishes for the tree's kernel under another release.
+    pub async fn publish_for(
+        &self,
+        release: &str,
+        manifest: &Manifest,
+        module: Vec<u8>,
+        now: Timestamp,
+    ) {
+        let kernel = KernelBuild {
+            release: release.parse().unwrap(),
+            ..FakeTree::kernel()
+        };
         let target = |kind, bytes| NewTarget {
-            name: target_name(&FakeTree::kernel(), manifest, kind),
+            name: target_name(&kernel, manifest, kind),
             content: Content::Bytes(bytes),
             fixes: Vec::new(),
         };

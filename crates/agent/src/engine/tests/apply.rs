@@ -8,6 +8,7 @@ use suture_rollout::Offer;
 use super::patch_failure;
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Task;
+use crate::stage::Kind;
 use crate::status::PatchState;
 use crate::testing::{Behaviour, FakeTree, Machine, Service, manifest, module, time, version};
 
@@ -241,7 +242,8 @@ async fn a_stalled_transition_is_left_alone_and_ends_by_itself() {
         report.unpatched_tasks,
         [Task {
             id: 812,
-            name: "kworker/3:1".to_owned()
+            name: "kworker/3:1".to_owned(),
+            ..Task::default()
         }]
     );
     assert!(!report.fixes[0].patched);
@@ -288,4 +290,154 @@ async fn old_versions_leave_the_cache() {
     let count = std::fs::read_dir(dir).unwrap().count();
     assert_eq!(count, 4, "manifest and module of 3.1 and of 2.1");
     assert_eq!(FakeTree::kernel(), machine.engine.facts.kernel);
+}
+
+#[tokio::test]
+async fn a_transition_that_does_not_end_is_taken_back_and_rests() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    machine.reverse_after(std::time::Duration::from_millis(400));
+    machine.tree.write("proc/812/task/812/comm", b"holder\n");
+    machine.tree.write("proc/812/task/812/patch_state", b"0\n");
+    service.offer("104.1").await;
+    machine.kernel.set(Behaviour::StayInTransition);
+    patch_failure(&machine).await;
+    while machine.engine.stage().kind() != Kind::Reversing {
+        machine.engine.watch().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let enabled = machine
+        .tree
+        .path("sys/kernel/livepatch/suture_104_1/enabled");
+    assert!(std::fs::read_to_string(&enabled).unwrap().starts_with('0'));
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(
+        report.patch,
+        PatchState::Reversing {
+            version: version("104.1"),
+            in_force: None
+        }
+    );
+    // The kernel is done with it.
+    let patch = machine.tree.path("sys/kernel/livepatch/suture_104_1");
+    std::fs::remove_dir_all(patch).unwrap();
+    machine.engine.watch().unwrap();
+    assert_eq!(machine.kernel.unloads(), ["suture_104_1"]);
+    assert_eq!(machine.engine.memory.journal(), None);
+    assert_eq!(machine.engine.stage().kind(), Kind::Failed);
+    match machine.engine.report().await.unwrap().patch {
+        PatchState::Failed { reason, .. } => assert_eq!(
+            reason,
+            "its transition did not end and was taken back: task 812 (holder) never left the \
+             old code"
+        ),
+        other => panic!("{other:?}"),
+    }
+    // The clock does not try it again at once; an administrator may.
+    machine.kernel.set(Behaviour::Apply);
+    machine.engine.refresh_on_time().await.unwrap();
+    assert_eq!(machine.kernel.loads().len(), 1);
+    machine.engine.refresh(false).await.unwrap();
+    assert_eq!(machine.kernel.loads().len(), 2);
+    assert_eq!(machine.engine.stage().kind(), Kind::Applied);
+    let told = service.happened();
+    let told = told.iter().filter(|kind| kind.as_str() == "apply-failed");
+    assert_eq!(told.count(), 1, "the vendor is told once");
+}
+
+#[tokio::test]
+async fn a_transition_that_ends_while_it_is_to_be_taken_back_is_in_force() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    machine.reverse_after(std::time::Duration::from_millis(400));
+    service.offer("104.1").await;
+    machine.kernel.set(Behaviour::StayInTransition);
+    patch_failure(&machine).await;
+    while machine.engine.stage().kind() != Kind::Reversing {
+        machine.engine.watch().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    machine.tree.patch("suture_104_1", true, Some(false));
+    machine.engine.watch().unwrap();
+    assert_eq!(machine.engine.stage().kind(), Kind::Applied);
+    assert!(machine.kernel.unloads().is_empty());
+}
+
+#[tokio::test]
+async fn a_brake_stops_loading_or_everything() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    service.offer("104.1").await;
+    machine.tree.write("etc/livepatch/mode", b"no-apply\n");
+    let failure = patch_failure(&machine).await;
+    assert!(
+        failure
+            .message
+            .starts_with("patch 104.1 is not applied, a brake is on: no-apply"),
+        "{failure}"
+    );
+    machine
+        .tree
+        .write("proc/cmdline", b"quiet livepatch_mode=stop\n");
+    let asked = service.desk().check_ins.len();
+    let refreshed = machine.engine.refresh(false).await.unwrap();
+    let failure = refreshed.check.unwrap_err();
+    assert_eq!(
+        failure.hint.as_deref(),
+        Some("restart the machine without `livepatch_mode=stop` on the kernel's command line")
+    );
+    assert_eq!(service.desk().check_ins.len(), asked, "nobody was asked");
+    machine.engine.apply_from_cache().await.unwrap();
+    assert!(machine.kernel.loads().is_empty());
+    assert_eq!(
+        machine.engine.report().await.unwrap().stage.kind(),
+        Kind::Stopped
+    );
+    machine.tree.write("proc/cmdline", b"quiet\n");
+    std::fs::remove_file(machine.tree.path("etc/livepatch/mode")).unwrap();
+    machine.engine.refresh(false).await.unwrap();
+    assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+}
+
+#[tokio::test]
+async fn what_the_owner_lets_wait_goes_in_when_its_time_has_come() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    // The manifest was made an hour before the clock's zero.
+    let config = b"patch-delay = \"2h\"\n";
+    machine
+        .tree
+        .write("etc/livepatch/config.d/60-delay.toml", config);
+    service.offer("104.1").await;
+    let refreshed = machine.engine.enable(crate::testing::TOKEN).await.unwrap();
+    assert_eq!((refreshed.check, refreshed.patch), (Ok(()), Ok(())));
+    assert!(machine.kernel.loads().is_empty());
+    let report = machine.engine.report().await.unwrap();
+    assert!(
+        matches!(report.patch, PatchState::Deferred { .. }),
+        "{report:?}"
+    );
+    assert_eq!(report.stage.kind(), Kind::HeldBack);
+    machine.clock.set(3600);
+    machine.engine.refresh_on_time().await.unwrap();
+    assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+}
+
+#[tokio::test]
+async fn a_kernel_for_which_none_is_built_yet_is_told_so() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    service.desk().offer = Offer::NotCovered;
+    machine.engine.enable(crate::testing::TOKEN).await.unwrap();
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(report.patch, PatchState::NotCovered, "nothing is published");
+    let older = module("104.1", "6.1.0-50-amd64");
+    service
+        .publish_for("6.1.0-50-amd64", &manifest("104.1", &older), older, time(0))
+        .await;
+    machine.engine.refresh(false).await.unwrap();
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(report.patch, PatchState::NotBuiltYet);
+    assert_eq!(report.stage.kind(), Kind::NotBuiltYet);
+    assert_eq!(report.covered_releases[0].as_str(), "6.1.0-50-amd64");
 }

@@ -396,3 +396,34 @@ async fn a_machine_without_network_keeps_what_happened() {
         ["restarted", "verified", "applied", "transition-finished"]
     );
 }
+
+#[tokio::test]
+async fn an_oops_in_patched_code_is_shown_and_not_loaded_at_the_next_boot() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await;
+    machine.engine.hear(crate::kernel_log::Trouble {
+        kind: suture_protocol::KernelTrouble::Oops,
+        names_patch: Some(version("104.1")),
+        text: "BUG: kernel NULL pointer dereference\nmore of it".to_owned(),
+        sequence: 7,
+    });
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(report.patch.in_force(), Some(version("104.1")), "it stays");
+    assert_eq!(
+        report.trouble[0].text,
+        "BUG: kernel NULL pointer dereference"
+    );
+    assert!(
+        report.quarantine[0]
+            .reason
+            .starts_with("the kernel met an oops")
+    );
+    let machine = machine.reboot();
+    machine.engine.recover().unwrap();
+    machine.engine.apply_from_cache().await.unwrap();
+    assert!(machine.kernel.loads().is_empty());
+    assert!(
+        machine.engine.report().await.unwrap().trouble.is_empty(),
+        "of this boot"
+    );
+}

@@ -88,7 +88,7 @@ async fn a_patch_that_brings_the_machine_down_is_loaded_once() {
     error: patch 104.1 is quarantined on this machine
       the machine went down within 5 minutes after it was applied
 
-    hint: wait for the version that replaces it, or try it once more: `livepatch refresh --retry-quarantined`
+    hint: wait for the version that replaces it, or lift the quarantine: `livepatch quarantine lift 104.1`
     ");
     assert!(machine.kernel.loads().is_empty());
     let report = machine.engine.report().await.unwrap();
@@ -182,4 +182,23 @@ async fn a_refused_successor_does_not_end_the_watch_over_the_patch_in_force() {
     machine.engine.recover().unwrap();
     let report = machine.engine.report().await.unwrap();
     assert_eq!(report.quarantine[0].version, version("103.2"));
+}
+
+#[tokio::test]
+async fn a_lifted_quarantine_lets_a_version_be_tried_again() {
+    let service = Service::start().await;
+    let machine = Machine::new(&service);
+    service.offer("104.1").await;
+    machine.engine.enable(TOKEN).await.unwrap();
+    let machine = machine.reboot();
+    machine.engine.recover().unwrap();
+    let failure = machine.engine.lift(Some(version("9.9"))).await.unwrap_err();
+    assert_eq!(
+        failure.message,
+        "patch 9.9 is not in quarantine for this kernel"
+    );
+    let lifted = machine.engine.lift(Some(version("104.1"))).await.unwrap();
+    assert_eq!(lifted, [version("104.1")]);
+    machine.engine.refresh_on_time().await.unwrap();
+    assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
 }
