@@ -31,6 +31,7 @@ impl Engine {
             )));
         }
         self.enter(Reason::Verified, Stage::Applying { version });
+        self.forget_transition();
         let load = Load::begin(self.subject(version), self.clock.now());
         self.memory.record(&self.dir, load.clone())?;
         if let Err(failure) = self.load(version, patch.module).await {

@@ -40,8 +40,13 @@ impl Engine {
         let deadline = Instant::now() + self.times().transition_timeout;
         loop {
             self.watch()?;
-            if !matches!(self.memory.journal(), Some(Load::InTransition { .. })) {
-                return Ok(());
+            match self.memory.journal() {
+                Some(Load::InTransition { .. }) => {}
+                Some(Load::Reversing { .. }) => {
+                    return Err(Failure::new(format!("patch {version} is taken back"))
+                        .because("its transition did not end"));
+                }
+                _ => return Ok(()),
             }
             if self.is_stopping() {
                 return Ok(());
@@ -66,6 +71,14 @@ impl Engine {
                 Duration::ZERO
             }
         }
+    }
+
+    /// A transition begins or has ended: the next is a new one, also to the same version.
+    pub(super) fn forget_transition(&self) {
+        *self
+            .transition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Takes the journal's record on, by what the kernel says now. Cheap; called often.
@@ -104,6 +117,7 @@ impl Engine {
     fn finished(&self, record: &Load, now: Timestamp) -> Result<(), Failure> {
         let version = record.subject().version;
         info!(patch.version = %version, "patch {version} is in force");
+        self.forget_transition();
         self.tell_finished(record, now);
         let watch = self.times().settle;
         self.memory.step(&self.dir, |load| {
@@ -247,6 +261,7 @@ impl Engine {
             self.tell_of(record, EventKind::ApplyFailed { version, reason });
         }
         warn!(patch.version = %version, "patch {version} was taken back");
+        self.forget_transition();
         self.memory.forget_record(&self.dir)?;
         if let Some(before) = running.in_force {
             info!("patch {before} is still in force");

@@ -337,6 +337,8 @@ async fn a_transition_that_does_not_end_is_taken_back_and_rests() {
     machine.kernel.set(Behaviour::Apply);
     machine.engine.refresh_on_time().await.unwrap();
     assert_eq!(machine.kernel.loads().len(), 1);
+    let open = machine.engine.transition.lock().unwrap().take();
+    assert_eq!(open, None, "the time of the next try counts anew");
     machine.engine.refresh(false).await.unwrap();
     assert_eq!(machine.kernel.loads().len(), 2);
     assert_eq!(machine.engine.stage().kind(), Kind::Applied);
