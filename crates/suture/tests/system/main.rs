@@ -11,4 +11,5 @@ mod reproducible;
 mod rollout;
 mod site;
 mod smoke;
+mod stalled;
 mod story;
