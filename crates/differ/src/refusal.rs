@@ -82,11 +82,6 @@ pub enum Refusal {
     )]
     ModuleStaticKey { function: String, key: String },
     #[error(
-        "`{function}` uses the static call `{key}` of a module, which is not yet there when the \
-         patch's static calls are prepared; call the function directly in the fix"
-    )]
-    ModuleStaticCall { function: String, key: String },
-    #[error(
         "`{function}` needs `{symbol}` of a module in `{section}`, which the kernel works on \
          before that module's symbols are known; avoid the alternative in the fix"
     )]

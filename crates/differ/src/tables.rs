@@ -77,17 +77,30 @@ impl Extractor<'_> {
         })
     }
 
-    /// `.static_call_sites`: place, key.
+    /// `.static_call_sites`: place, key. The kernel would learn of a module's key too late. As it
+    /// is built, the call goes to the key's trampoline, which always jumps to the function of the
+    /// moment, or returns where there is none (kernel: include/linux/static_call.h), so without
+    /// its entry it does the same with one jump more.
     fn static_call(&mut self, entry: &Entry, owner: &str) -> Fate {
         match self.key(entry, 1, owner) {
             Ok((_, false)) => Fate::Keep,
-            Ok((key, true)) if key.starts_with("__SCK__tp_func_") => Fate::Drop,
-            Ok((key, true)) => Fate::Refuse(Refusal::ModuleStaticCall {
-                function: owner.to_owned(),
-                key,
-            }),
+            Ok((_, true)) if self.calls_trampoline(entry.site) => Fate::Drop,
+            Ok((key, true)) => {
+                let what = format!("the static call of `{key}` does not go to its trampoline");
+                Fate::Refuse(self.reference(owner, entry.site.0, what))
+            }
             Err(refusal) => Fate::Refuse(refusal),
         }
+    }
+
+    fn calls_trampoline(&self, (section, offset): (usize, u64)) -> bool {
+        let new = &self.units.new;
+        // The field of `call rel32` and `jmp rel32` lies one byte behind the place.
+        let field = new
+            .section(section)
+            .relocations_in(offset, offset.saturating_add(2));
+        matches!(field, [field] if new.is_branch(section, field)
+            && new.name(field.symbol).starts_with("__SCT__"))
     }
 
     /// The name of the key of an entry, and whether the kernel learns of it too late.

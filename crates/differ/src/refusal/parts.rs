@@ -21,7 +21,6 @@ impl Refusal {
             Self::UnknownSection { .. } => "unknown_section",
             Self::UnknownTable { .. } => "unknown_table",
             Self::ModuleStaticKey { .. } => "module_static_key",
-            Self::ModuleStaticCall { .. } => "module_static_call",
             Self::ModuleSymbolTooEarly { .. } => "module_symbol_too_early",
             Self::AmbiguousStatic { .. } => "ambiguous_static",
             Self::NewDataPlace { .. } => "new_data_place",
@@ -44,7 +43,6 @@ impl Refusal {
             | Self::IndirectFunction { function }
             | Self::UnknownSection { function, .. }
             | Self::ModuleStaticKey { function, .. }
-            | Self::ModuleStaticCall { function, .. }
             | Self::ModuleSymbolTooEarly { function, .. }
             | Self::FreedReference { function, .. }
             | Self::Reference { function, .. }

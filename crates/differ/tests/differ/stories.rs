@@ -276,8 +276,19 @@ fn tracepoint_calls_of_a_module_go_the_long_way() {
 }
 
 #[test]
-fn other_static_calls_of_a_module_are_refused() {
-    assert_snapshot!(extract_case_of("static-call-other", "ext4"), @"`keyed` uses the static call `__SCK__hidden` of a module, which is not yet there when the patch's static calls are prepared; call the function directly in the fix");
+fn other_static_calls_of_a_module_go_the_long_way_too() {
+    assert_snapshot!(extract_case_of("static-call-other", "ext4"), @r"
+    patch keyed,1 by __suture_u0_0
+    .text.keyed: code
+    __mcount_loc: 8
+    .rela.text.keyed -> .klp.sym.ext4.__SCT__hidden,0
+    .rela__mcount_loc -> .text.keyed
+    ");
+}
+
+#[test]
+fn a_static_call_that_leads_nowhere_is_refused() {
+    assert_snapshot!(extract_case_of("static-call-nowhere", "ext4"), @"`keyed` refers to something in `.text.keyed` in a way not understood here: the static call of `__SCK__hidden` does not go to its trampoline");
 }
 
 #[test]

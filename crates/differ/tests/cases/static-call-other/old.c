@@ -1,5 +1,3 @@
-extern struct key { long state; } __SCK__tp_func_hit, __SCK__hidden;
-extern int __SCT__tp_func_hit(int n);
-#define CALL(key) __asm__ volatile("1: call __SCT__tp_func_hit\n.pushsection .static_call_sites,\"aw\"\n.long 1b - .\n.long %c0 - .\n.popsection" :: "i"(&key))
-int fixed(int n) { CALL(__SCK__tp_func_hit); return n; }
-int keyed(int n) { CALL(__SCK__hidden); return n; }
+extern struct key { long state; } __SCK__hidden;
+#define CALL(name) __asm__ volatile("1: call __SCT__" #name "\n.pushsection .static_call_sites,\"aw\"\n.long 1b - .\n.long %c0 - .\n.popsection" :: "i"(&__SCK__##name))
+int keyed(int n) { CALL(hidden); return n + 1; }
