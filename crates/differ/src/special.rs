@@ -331,6 +331,12 @@ pub(crate) fn original_length(unit: &Unit, entry: Range) -> u64 {
     byte(unit, entry, at)
 }
 
+/// Bytes of the call that a `.parainstructions` entry is about, behind its place and its type
+/// (kernel: `struct paravirt_patch_site.len`).
+pub(crate) fn paravirt_length(unit: &Unit, entry: Range) -> u64 {
+    byte(unit, entry, 9)
+}
+
 fn byte(unit: &Unit, entry: Range, at: u64) -> u64 {
     let data = &unit.section(entry.section).data;
     data.get((entry.start + at) as usize)

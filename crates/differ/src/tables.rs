@@ -5,7 +5,7 @@ use crate::extract::Extractor;
 use crate::object::{Relocation, SymbolSection};
 use crate::refusal::Refusal;
 use crate::resolve::{ReferencedSymbol, SymbolKind};
-use crate::special::{Entry, Table, original_length, replacement_length};
+use crate::special::{Entry, Table, original_length, paravirt_length, replacement_length};
 use crate::unit::{Range, Target};
 
 /// Bytes of `call rel32`.
@@ -27,7 +27,10 @@ impl Extractor<'_> {
             Table::Jump => self.static_key(entry, &owner),
             Table::StaticCall => self.static_call(entry, &owner),
             Table::Altinstructions => self.alternative(entry, &owner),
-            Table::Paravirt => self.rewritten(entry, 16, &owner),
+            Table::Paravirt => {
+                let length = paravirt_length(&self.units.new, entry.range);
+                self.rewritten(entry, length, &owner)
+            }
             Table::Call => self.counted_call(entry, &owner),
             Table::Bug | Table::Exception | Table::Sites(_) | Table::OrcIp => Fate::Keep,
         };

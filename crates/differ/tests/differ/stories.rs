@@ -308,6 +308,19 @@ fn vmlinux_can_not_refer_to_a_module() {
 }
 
 #[test]
+fn a_module_symbol_behind_a_paravirt_call_is_not_rewritten() {
+    assert_snapshot!(extract_case_of("paravirt-neighbour", "ext4"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .parainstructions: 16
+    .rela.text.fixed -> .klp.sym.jbd2.journal_stop,0,ext4 exported_op
+    .rela__mcount_loc -> .text.fixed
+    .rela.parainstructions -> .text.fixed
+    ");
+}
+
+#[test]
 fn a_module_symbol_in_rewritten_code_is_refused() {
     assert_snapshot!(extract_case_of("late-alternative", "ext4"), @"`fixed` needs `journal_stop` of a module in `.text.fixed`, which the kernel works on before that module's symbols are known; avoid the alternative in the fix");
 }
