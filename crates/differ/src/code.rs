@@ -53,6 +53,7 @@ impl Code {
                 },
             });
         }
+        insns.shrink_to_fit();
         Self { insns }
     }
 

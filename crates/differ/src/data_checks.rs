@@ -48,6 +48,9 @@ fn of_object(matcher: &Matcher<'_>, old: usize, new: usize) -> Option<Refusal> {
     let (before, after) = (matcher.old.section_of(old), matcher.new.section_of(new));
     let symbol = matcher.old.name(old).to_owned();
     let (from, to) = (matcher.old.symbol(old).size, matcher.new.symbol(new).size);
+    if from != to && is_device_table(matcher, new) {
+        return Some(Refusal::DeviceTable { symbol });
+    }
     if from != to {
         return Some(Refusal::DataSize {
             symbol,
@@ -66,12 +69,28 @@ fn of_object(matcher: &Matcher<'_>, old: usize, new: usize) -> Option<Refusal> {
     if matcher.same_content(old, new).0 {
         return None;
     }
+    if is_device_table(matcher, new) {
+        return Some(Refusal::DeviceTable { symbol });
+    }
     let section = before.name.clone();
     let constant = !before.is_writable() || section.starts_with(".data.rel.ro");
     Some(if constant {
         Refusal::ConstantChanged { symbol, section }
     } else {
         Refusal::InitialValue { symbol, section }
+    })
+}
+
+/// Whether the object is one that `MODULE_DEVICE_TABLE` made an alias of, which has another name
+/// at the same place (kernel: include/linux/module.h).
+fn is_device_table(matcher: &Matcher<'_>, atom: usize) -> bool {
+    let symbol = matcher.new.symbol(atom);
+    let place = (symbol.home, symbol.value);
+    let mut symbols = matcher.new.object.symbols.iter();
+    symbols.any(|other| {
+        (other.home, other.value) == place
+            && other.name.starts_with("__mod_")
+            && other.name.ends_with("_device_table")
     })
 }
 

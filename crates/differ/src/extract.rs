@@ -340,6 +340,9 @@ impl<'a> Extractor<'a> {
         for (index, function) in changed.enumerate() {
             let original = self.analysis.original_function[&function];
             let old_name = old.name(original).to_owned();
+            if self.symbols.is_inlined(&old_name) {
+                continue;
+            }
             match self.symbols.function_position(&old_name) {
                 Ok(old_sympos) => functions.push((
                     function,

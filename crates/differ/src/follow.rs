@@ -155,8 +155,9 @@ impl Extractor<'_> {
             FunctionStatus::Same => part || inner && self.taken.contains_key(&function),
         };
         let original = self.analysis.original_function.get(&function).copied();
+        let inlined = |original| branch && self.symbols.is_inlined(old.name(original));
         match original {
-            Some(original) if !local => {
+            Some(original) if !local && !inlined(original) => {
                 self.check_not_freed(&owner, old.name(original), &old.section_of(original).name)?;
                 let symbol = old.symbol(original);
                 let (name, kind) = (symbol.name.as_str(), SymbolKind::Function);

@@ -24,7 +24,9 @@ pub struct Section {
     pub flags: u64,
     pub addralign: u64,
     pub entsize: u64,
-    /// Size in memory; equal to `data.len()` unless the section is `SHT_NOBITS`.
+    /// Size in memory; equal to `data.len()` unless the section is `SHT_NOBITS` or one that the
+    /// object was read from (`SHT_SYMTAB`, `SHT_STRTAB`, `SHT_RELA`, `SHT_GROUP`) and that the kernel
+    /// does not load.
     pub size: u64,
     pub data: Vec<u8>,
     pub relocations: Vec<Relocation>,
@@ -185,12 +187,23 @@ impl Symbol {
     }
 }
 
-/// Content is moved, not copied; symbols, names and relocations are still read from the raw file.
+/// Content is moved, not copied. Symbols, names, relocations and groups stay in the raw file,
+/// which they are read from; the section does without them.
 fn plain_section(raw: &mut RawSection) -> Section {
-    let data = if raw.sh_type == elf::SHT_PROGBITS.0 {
-        std::mem::take(&mut raw.data)
-    } else {
-        raw.data.clone()
+    let read_raw = [
+        elf::SHT_RELA.0,
+        elf::SHT_REL.0,
+        elf::SHT_SYMTAB.0,
+        elf::SHT_STRTAB.0,
+        elf::SHT_GROUP.0,
+    ];
+    let data = match (
+        read_raw.contains(&raw.sh_type),
+        raw.flags & elf::SHF_ALLOC.0,
+    ) {
+        (false, _) => std::mem::take(&mut raw.data),
+        (true, 0) => Vec::new(),
+        (true, _) => raw.data.clone(),
     };
     Section {
         name: raw.name.clone(),

@@ -24,6 +24,12 @@ pub enum Refusal {
     )]
     DataSize { symbol: String, old: u64, new: u64 },
     #[error(
+        "the device table `{symbol}` changed, from which the kernel chose a driver for each device \
+         when this one was loaded; leave it out, and let an administrator add the device by \
+         `new_id` in sysfs"
+    )]
+    DeviceTable { symbol: String },
+    #[error(
         "the constant `{symbol}` in `{section}` changed (an operations table, for example), and \
          its users hold pointers to the old one; patch the functions that it names instead"
     )]

@@ -56,4 +56,10 @@ pub trait SymbolResolver {
     /// 1-based position of a function of this unit among the same-named symbols of its object
     /// in kallsyms order, 0 if its name is unique there.
     fn function_position(&self, name: &str) -> Result<u64, Unresolved>;
+
+    /// Whether the running kernel has no function of that name although the original object has,
+    /// because there it is part of its callers. A copy of it goes along with code that calls it.
+    fn is_inlined(&self, _function: &str) -> bool {
+        false
+    }
 }

@@ -88,6 +88,11 @@ impl<'a> Symbols<'a> {
         })
     }
 
+    /// Whether the running kernel has the function only as a part of others.
+    pub fn is_inlined(&self, function: &str) -> bool {
+        self.resolver.is_inlined(function)
+    }
+
     /// `old_sympos` of a function to redirect.
     pub fn function_position(&self, name: &str) -> Result<u64, Refusal> {
         self.resolver

@@ -9,6 +9,7 @@ impl Refusal {
             Self::InitCode { .. } => "init_code",
             Self::InitialValue { .. } => "initial_value",
             Self::DataSize { .. } => "data_size",
+            Self::DeviceTable { .. } => "device_table",
             Self::ConstantChanged { .. } => "constant_changed",
             Self::NotTraceable { .. } => "not_traceable",
             Self::WeakFunction { .. } => "weak_function",
@@ -51,6 +52,7 @@ impl Refusal {
             | Self::IgnoredNew { function } => Some(function),
             Self::InitialValue { symbol, .. }
             | Self::DataSize { symbol, .. }
+            | Self::DeviceTable { symbol }
             | Self::ConstantChanged { symbol, .. }
             | Self::Grouped { symbol }
             | Self::Export { symbol }

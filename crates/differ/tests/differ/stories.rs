@@ -221,6 +221,26 @@ fn unwind_entries_stay_parallel() {
 }
 
 #[test]
+fn what_the_kernel_has_inlined_goes_along_and_is_not_redirected() {
+    assert_snapshot!(extract_case("inlined-in-kernel"), @r"
+    patch fixed,1 by __suture_u0_1
+    .text.inlined_changed: code
+    .text.fixed: code
+    .text.inlined_same: code
+    __mcount_loc: 24
+    .rela.text.inlined_changed -> .klp.sym.vmlinux.hidden,0
+    .rela.text.fixed -> .text.inlined_changed .text.inlined_same
+    .rela.text.inlined_same -> .klp.sym.vmlinux.hidden,0
+    .rela__mcount_loc -> .text.fixed .text.inlined_changed .text.inlined_same
+    ");
+}
+
+#[test]
+fn the_address_of_an_inlined_function_is_nowhere() {
+    assert_snapshot!(extract_case("inlined-pointer"), @"`fixed` needs `inlined_missing`, which can't be taken from the running kernel: no such symbol");
+}
+
+#[test]
 fn keys_of_vmlinux_become_livepatch_symbols() {
     assert_snapshot!(extract_case("static-key"), @r"
     patch fixed,1 by __suture_u0_0
@@ -331,6 +351,11 @@ fn changed_init_code_is_refused() {
     Changed setup
     refused: `setup` lies in `.init.text`, which is freed after boot or left out: a live patch can't reach it; leave this hunk out if the fix does not need it
     ");
+}
+
+#[test]
+fn a_device_more_in_a_drivers_table_is_refused() {
+    assert_snapshot!(diff_case("device-table"), @"refused: the device table `__mod_usb__ids_device_table` changed, from which the kernel chose a driver for each device when this one was loaded; leave it out, and let an administrator add the device by `new_id` in sysfs");
 }
 
 #[test]
