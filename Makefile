@@ -25,8 +25,8 @@ bench: setup
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_build
 
 ## Print how many of the stable series' own fixes become live patches (MINUTES: at most so long).
-bench-coverage: setup
-	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_coverage
+bench-coverage: programs
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_coverage
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_coverage --resume --minutes $(or $(MINUTES),30) --load 20
 
 ## Print how many machines a bad patch reaches, by our rollouts and by others', in simulation.

@@ -1,6 +1,6 @@
 //! What differs between two source packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -43,36 +43,89 @@ impl Changes {
         self.0.get(path).map(String::as_str)
     }
 
-    /// Changed headers with an added line that has one of the names as a word.
-    pub fn headers_with(&self, names: &[String]) -> Vec<String> {
-        let adds = |diff: &str| {
-            let mut added = diff.lines().filter_map(|line| line.strip_prefix('+'));
-            added.any(|line| names.iter().any(|name| has_word(line, name)))
-        };
-        let header = |path: &str, name: &String| path.ends_with(&format!("/{name}"));
-        self.0
-            .iter()
-            .filter(|(path, _)| path.ends_with(".h"))
-            .filter(|(path, diff)| adds(diff) || names.iter().any(|name| header(path, name)))
-            .map(|(path, _)| path.clone())
+    /// Parts of changed headers: those hunks that add a line with one of the names as a word, and
+    /// all of a header that is itself named.
+    pub fn headers_with(&self, names: &[String]) -> Vec<Part> {
+        let header = |path: &str| names.iter().any(|name| path.ends_with(&format!("/{name}")));
+        let adds = |line: &str| names.iter().any(|name| has_word(line, name));
+        let headers = self.0.iter().filter(|(path, _)| path.ends_with(".h"));
+        headers
+            .flat_map(|(path, diff)| match header(path) {
+                true => Part::all(path, diff),
+                false => Part::adding(path, diff, &adds),
+            })
             .collect()
     }
 
-    /// Changed files of code that begin to define the function or object: it is on an added line
-    /// at the left margin.
-    pub fn definers_of(&self, name: &str) -> Vec<String> {
-        let defines = |diff: &str| {
-            let mut added = diff.lines().filter_map(|line| line.strip_prefix('+'));
-            added.any(|line| {
-                let margin = line.starts_with(|first: char| first.is_alphabetic() || first == '_');
-                margin && has_word(line, name)
-            })
+    /// The hunks that begin to define the function or object: it is on an added line at the left
+    /// margin.
+    pub fn definers_of(&self, name: &str) -> Vec<Part> {
+        let defines = |line: &str| {
+            let margin = line.starts_with(|first: char| first.is_alphabetic() || first == '_');
+            margin && has_word(line, name)
         };
         let code = self.0.iter().filter(|(path, _)| path.ends_with(".c"));
-        code.filter(|(_, diff)| defines(diff))
-            .map(|(path, _)| path.clone())
+        code.flat_map(|(path, diff)| Part::adding(path, diff, &defines))
             .collect()
     }
+
+    /// The diff of a file's hunks.
+    pub fn part(&self, path: &str, hunks: &BTreeSet<usize>) -> String {
+        let Some((header, all)) = self.0.get(path).and_then(|diff| hunks_of(diff)) else {
+            return String::new();
+        };
+        let chosen = all
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| hunks.contains(index));
+        let chosen: String = chosen.map(|(_, hunk)| *hunk).collect();
+        format!("{header}{chosen}")
+    }
+}
+
+/// One hunk of a file's diff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub path: String,
+    pub hunk: usize,
+}
+
+impl Part {
+    pub fn all(path: &str, diff: &str) -> Vec<Self> {
+        Self::where_hunk(path, diff, &|_| true)
+    }
+
+    /// Those with an added line that `adds` finds something in.
+    fn adding(path: &str, diff: &str, adds: &dyn Fn(&str) -> bool) -> Vec<Self> {
+        Self::where_hunk(path, diff, &|hunk| {
+            let mut added = hunk.lines().filter_map(|line| line.strip_prefix('+'));
+            added.any(adds)
+        })
+    }
+
+    fn where_hunk(path: &str, diff: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<Self> {
+        let all = hunks_of(diff).map(|(_, hunks)| hunks).unwrap_or_default();
+        let chosen = all.iter().enumerate().filter(|(_, hunk)| wanted(hunk));
+        let part = |(hunk, _)| Self {
+            path: path.to_owned(),
+            hunk,
+        };
+        chosen.map(part).collect()
+    }
+}
+
+/// The two lines that name the file, and the hunks.
+fn hunks_of(diff: &str) -> Option<(&str, Vec<&str>)> {
+    let first = diff.find("\n@@ ")? + 1;
+    let (header, mut rest) = diff.split_at(first);
+    let mut hunks = Vec::new();
+    while let Some(next) = rest.get(1..).and_then(|rest| rest.find("\n@@ ")) {
+        let (hunk, after) = rest.split_at(next + 2);
+        hunks.push(hunk);
+        rest = after;
+    }
+    hunks.push(rest);
+    Some((header, hunks))
 }
 
 fn has_word(line: &str, word: &str) -> bool {

@@ -6,24 +6,27 @@
 //! JSON, so that a run can be continued.
 
 mod changes;
+mod holes;
 mod load;
 mod report;
 mod row;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use suture_factory::archive::Archive;
-use suture_factory::{Log, Silent, Workbench, default_cache, stock_releases, with_workbench};
+use suture_factory::{Log, Silent, default_cache, stock_releases, with_workbench};
 use suture_kernel::KernelRelease;
 
 use crate::changes::Changes;
-use crate::row::{Row, try_file};
+use crate::holes::Hole;
+use crate::row::{Attempt, Case, Row};
 
 const USAGE: &str = "usage: bench_coverage [--series 6.1] [--from VERSION] [--to VERSION] \
-    [--results FILE] [--resume] [--sample N] [--seed S] [--minutes M] [--only PATH] [--load N]";
+    [--results FILE] [--resume] [--sample N] [--seed S] [--minutes M] [--only PATH] \
+    [--holes FILE] [--load N]";
 
 /// Settings from the command line.
 struct Options {
@@ -36,6 +39,8 @@ struct Options {
     seed: u64,
     minutes: Option<u64>,
     only: Vec<String>,
+    /// A list of holes, whose whole fixes are tried first.
+    holes: Option<PathBuf>,
     load: usize,
 }
 
@@ -51,6 +56,7 @@ impl Options {
             seed: 1,
             minutes: None,
             only: Vec::new(),
+            holes: None,
             load: 0,
         };
         while let Some(name) = arguments.next() {
@@ -65,6 +71,7 @@ impl Options {
                 "--seed" => options.seed = value()?.parse()?,
                 "--minutes" => options.minutes = Some(value()?.parse()?),
                 "--only" => options.only.push(value()?),
+                "--holes" => options.holes = Some(value()?.into()),
                 "--load" => options.load = value()?.parse()?,
                 _ => anyhow::bail!(USAGE),
             }
@@ -125,6 +132,10 @@ fn steps(archive: &Archive, options: &Options) -> Result<Vec<Step>> {
 
 fn run(step: &Step, options: &Options, archive: &Archive, deadline: Option<Instant>) -> Result<()> {
     let changes = Changes::between(archive, &options.series, &step.from, &step.to)?;
+    let holes: Vec<Hole> = match &options.holes {
+        Some(path) => holes::read(path)?,
+        None => Vec::new(),
+    };
     let modules = options.results.with_extension("modules").join(&step.from);
     std::fs::create_dir_all(&modules)?;
     let log = Log::to_file(&options.results.with_extension("log"));
@@ -136,7 +147,19 @@ fn run(step: &Step, options: &Options, archive: &Archive, deadline: Option<Insta
             .collect();
         println!("{} of its files are compiled into that kernel", files.len());
         choose(&mut files, options);
-        try_files(step, &files, &changes, bench, options, &modules, deadline)?;
+        let mut cases = holes::cases(&holes, &step.to, &changes);
+        cases.extend(files.into_iter().map(|file| Case {
+            name: file.to_owned(),
+            files: vec![file.to_owned()],
+            cve: None,
+        }));
+        let attempt = Attempt {
+            from: &step.from,
+            changes: &changes,
+            bench,
+            modules: &modules,
+        };
+        try_all(&attempt, &cases, options, deadline)?;
         if options.load > 0 {
             let rows = Row::read(&options.results)?;
             load::load(&rows, &step.from, bench, &modules, options.load)?;
@@ -159,31 +182,41 @@ fn choose(files: &mut Vec<&str>, options: &Options) {
     files.truncate(options.sample.unwrap_or(files.len()));
 }
 
-fn try_files(
-    step: &Step,
-    files: &[&str],
-    changes: &Changes,
-    bench: &Workbench<'_>,
+/// Changes that are whole by themselves come first: what another needs is found by compiling it,
+/// and an edited header has to be looked at by every unit that includes it.
+fn try_all(
+    attempt: &Attempt<'_>,
+    cases: &[Case],
     options: &Options,
-    modules: &Path,
     deadline: Option<Instant>,
 ) -> Result<()> {
-    let known: HashSet<String> = Row::read(&options.results)?
-        .into_iter()
-        .filter(|row| row.from == step.from)
-        .map(|row| row.file)
+    let rows = Row::read(&options.results)?.into_iter();
+    let of_step = rows.filter(|row| row.from == attempt.from);
+    let known: HashSet<(String, Option<String>)> = of_step.map(|row| (row.file, row.cve)).collect();
+    let numbered = cases.iter().enumerate();
+    let mut open: Vec<(usize, &Case)> = numbered
+        .filter(|(_, case)| !known.contains(&(case.name.clone(), case.cve.clone())))
         .collect();
-    for (number, file) in files.iter().enumerate() {
-        if known.contains(*file) {
-            continue;
+    for complete in [false, true] {
+        let mut needing = Vec::new();
+        for (done, (number, case)) in open.iter().enumerate() {
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                let left = open.len() - done + needing.len();
+                println!(
+                    "the time is up; {left} are left, of which at least {} need other files",
+                    needing.len()
+                );
+                return Ok(());
+            }
+            match attempt.run(case, *number, complete)? {
+                Some(row) => {
+                    println!("{:>4} {row}", number + 1);
+                    row.append(&options.results)?;
+                }
+                None => needing.push((*number, *case)),
+            }
         }
-        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            println!("the time is up after {number} files");
-            break;
-        }
-        let row = try_file(file, &step.from, changes, bench, number, modules)?;
-        println!("{:>4} {row}", number + 1);
-        row.append(&options.results)?;
+        open = needing;
     }
     Ok(())
 }

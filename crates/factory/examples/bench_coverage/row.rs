@@ -1,5 +1,6 @@
 //! One fix and what became of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use suture_factory::{FactoryError, Refusal, Trial, Workbench};
 
-use crate::changes::Changes;
+use crate::changes::{Changes, Part};
 
 /// How often more files are added to one that does not compile alone.
 const ROUNDS: usize = 5;
@@ -23,6 +24,9 @@ pub struct Row {
     /// Version of the source package that the fix is for.
     pub from: String,
     pub file: String,
+    /// The hole that the fix closes, if it is one of whole fixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cve: Option<String>,
     /// Files that the fix does not compile without.
     pub with: Vec<String>,
     pub outcome: Outcome,
@@ -54,6 +58,11 @@ pub struct Function {
 }
 
 impl Row {
+    /// Whether the kernel's configuration leaves nothing of the change: no code differs.
+    pub fn is_same_code(&self) -> bool {
+        matches!(&self.outcome, Outcome::Refused { kinds, .. } if kinds == &["NoChange"])
+    }
+
     /// All rows of a results file; none if there is no file.
     pub fn read(path: &Path) -> Result<Vec<Self>> {
         if !path.exists() {
@@ -76,6 +85,9 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:>6.1} s  {}", self.seconds, self.file)?;
+        if let Some(cve) = &self.cve {
+            write!(formatter, " ({cve})")?;
+        }
         if !self.with.is_empty() {
             write!(formatter, " (with {})", self.with.join(", "))?;
         }
@@ -89,54 +101,92 @@ impl fmt::Display for Row {
     }
 }
 
-/// Builds the live patch of a file's change, with what else it turns out to need.
-pub fn try_file(
-    file: &str,
-    from: &str,
-    changes: &Changes,
-    bench: &Workbench<'_>,
-    number: usize,
-    modules: &Path,
-) -> Result<Row> {
-    let started = Instant::now();
-    let folder = tempfile::tempdir()?;
-    let mut files = vec![file.to_owned()];
-    let version = format!("{}.1", number + 1).parse()?;
-    let mut result = bench.try_fixes(version, &write(&files, changes, folder.path())?);
-    for _ in 0..ROUNDS {
-        let Err(error) = &result else { break };
-        let more: Vec<String> = needed(error, changes)
-            .into_iter()
-            .filter(|path| !files.contains(path))
-            .collect();
-        if more.is_empty() || files.len() + more.len() > FILES {
-            break;
+/// Files of a fix, each with the hunks that are taken.
+#[derive(Debug, Clone, Default)]
+struct Selection(BTreeMap<String, BTreeSet<usize>>);
+
+impl Selection {
+    /// Whether anything is new.
+    fn add(&mut self, parts: Vec<Part>) -> bool {
+        let mut grown = false;
+        for part in parts {
+            grown |= self.0.entry(part.path).or_default().insert(part.hunk);
         }
-        files.extend(more);
-        result = bench.try_fixes(version, &write(&files, changes, folder.path())?);
+        grown
     }
-    let outcome = outcome(result, &version.module_name(), modules)?;
-    Ok(Row {
-        from: from.to_owned(),
-        file: file.to_owned(),
-        with: files.split_off(1),
-        outcome,
-        seconds: started.elapsed().as_secs_f64(),
-    })
+
+    fn write(&self, changes: &Changes, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for (number, (file, hunks)) in self.0.iter().enumerate() {
+            let path = folder.join(format!("{number}.diff"));
+            std::fs::write(&path, changes.part(file, hunks))?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
 }
 
-fn write(files: &[String], changes: &Changes, folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for (number, file) in files.iter().enumerate() {
-        let path = folder.join(format!("{number}.diff"));
-        std::fs::write(&path, changes.diff(file).unwrap_or_default())?;
-        paths.push(path);
-    }
-    Ok(paths)
+/// What is tried: one file's change, or all files of the fix of a hole.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub name: String,
+    pub files: Vec<String>,
+    /// For a fix of a hole its id.
+    pub cve: Option<String>,
 }
 
-/// Files that could give what the fix lacks.
-fn needed(error: &FactoryError, changes: &Changes) -> Vec<String> {
+/// Where and when a case is tried.
+pub struct Attempt<'a> {
+    pub from: &'a str,
+    pub changes: &'a Changes,
+    pub bench: &'a Workbench<'a>,
+    pub modules: &'a Path,
+}
+
+impl Attempt<'_> {
+    /// Builds the live patch of a change, with what else it turns out to need if `complete`.
+    /// `None` if it needs more and must not have it.
+    pub fn run(&self, case: &Case, number: usize, complete: bool) -> Result<Option<Row>> {
+        let started = Instant::now();
+        let folder = tempfile::tempdir()?;
+        let mut selection = Selection::default();
+        for file in &case.files {
+            let diff = self.changes.diff(file).unwrap_or_default();
+            selection.add(Part::all(file, diff));
+        }
+        let version = format!("{}.1", number + 1).parse()?;
+        let attempt = |selection: &Selection| -> Result<_> {
+            let fixes = selection.write(self.changes, folder.path())?;
+            Ok(self.bench.try_fixes(version, &fixes))
+        };
+        let mut result = attempt(&selection)?;
+        for _ in 0..ROUNDS {
+            let Err(error) = &result else { break };
+            let mut larger = selection.clone();
+            if !larger.add(needed(error, self.changes)) || larger.0.len() > FILES {
+                break;
+            }
+            if !complete {
+                return Ok(None);
+            }
+            selection = larger;
+            result = attempt(&selection)?;
+        }
+        let mut with: Vec<String> = selection.0.into_keys().collect();
+        with.retain(|path| !case.files.contains(path));
+        Ok(Some(Row {
+            from: self.from.to_owned(),
+            file: case.name.clone(),
+            cve: case.cve.clone(),
+            with,
+            outcome: outcome(result, &version.module_name(), self.modules)?,
+            seconds: started.elapsed().as_secs_f64(),
+        }))
+    }
+}
+
+/// Hunks that could give what the fix lacks.
+fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
     let FactoryError::Refused(refusals) = error else {
         return Vec::new();
     };
@@ -166,8 +216,6 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<String> {
             _ => {}
         }
     }
-    more.sort();
-    more.dedup();
     more
 }
 
