@@ -2,12 +2,15 @@
 //! shares.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rayon::prelude::*;
 use suture_advisory::{CveId, PatchVersion};
-use suture_differ::{ExtractedFunction, Extraction, FunctionChange, FunctionStatus};
+use suture_differ::{
+    Comparison, DifferError, Extracted, ExtractedFunction, Extraction, FunctionChange,
+    FunctionStatus,
+};
 use suture_kernel::ObjectName;
 
 use crate::command::Log;
@@ -25,6 +28,7 @@ use crate::opened_kernel::{Facts, OpenedKernel, parse};
 use crate::progress::{Progress, step};
 use crate::reach::{self, Reach};
 use crate::resolver::{UnitResolver, added_globals};
+use crate::static_branches::{self, Reading};
 use crate::tree::WorkingCopy;
 use crate::unit::Unit;
 
@@ -45,6 +49,9 @@ pub(crate) struct CompiledUnit {
     plain: Vec<u8>,
     pub original: Vec<u8>,
     pub patched: Vec<u8>,
+    /// For another compile of it.
+    unit: Arc<Unit>,
+    copy: Arc<WorkingCopy>,
 }
 
 /// What goes into the module for one unit.
@@ -101,9 +108,9 @@ impl Job<'_> {
         copy.replace(&patched)?;
         let mut both = self.compile_edited(units, &copy)?;
         both.extend(self.compile_includers(&reach, &patched, &copy)?);
-        let mut compiled = Vec::new();
+        let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
         for (unit, original, patched) in both {
-            compiled.extend(self.per_object(&unit, original, patched)?);
+            compiled.extend(self.per_object(unit, &copy, original, patched)?);
         }
         if compiled.is_empty() {
             return Err(refused(reach.nothing(tree.release())));
@@ -202,11 +209,12 @@ impl Job<'_> {
 
     fn per_object(
         &self,
-        unit: &Unit,
+        unit: Unit,
+        copy: &Arc<WorkingCopy>,
         original: Vec<u8>,
         patched: Vec<u8>,
     ) -> Result<Vec<CompiledUnit>, FactoryError> {
-        let plain = self.plain(unit)?;
+        let (plain, unit) = (self.plain(&unit)?, Arc::new(unit));
         let compiled = unit.objects.iter().map(|object| CompiledUnit {
             source: unit.source.clone(),
             object: object.clone(),
@@ -214,6 +222,8 @@ impl Job<'_> {
             plain: plain.clone(),
             original: original.clone(),
             patched: patched.clone(),
+            unit: Arc::clone(&unit),
+            copy: Arc::clone(copy),
         });
         Ok(compiled.collect())
     }
@@ -280,16 +290,19 @@ impl Job<'_> {
             symvers,
             added,
             needed: &needed,
+            inlines_anew: false,
         };
         let name = format!("u{index}");
-        let (original, patched) = (&compiled.original, &compiled.patched);
-        let extraction = suture_differ::extract(original, patched, object, &name, &resolver)
-            .map_err(|error| FactoryError::Differ {
-                what: source.clone(),
-                why: error.to_string(),
-            })?;
+        let bytes = (&compiled.original[..], &compiled.patched[..]);
+        let mut extraction = extracted(source, bytes, object, &name, &resolver)?;
+        if let Extraction::Refused(why) = &extraction
+            && static_branches::are_among(why)
+            && let Some(patch) = self.extract_reading(compiled, &name, &resolver)?
+        {
+            extraction = Extraction::Patch(patch);
+        }
         let mut refusals = layout_refusals(compiled)?;
-        let declared = Declared::of(&parse(source, patched)?);
+        let declared = Declared::of(&parse(source, &compiled.patched)?);
         refusals.extend(self.abi()?.refusals(source, &declared));
         let patch = match extraction {
             Extraction::NoChange if refusals.is_empty() && declared.is_empty() => {
@@ -329,6 +342,55 @@ impl Job<'_> {
     fn abi(&self) -> Result<Abi, FactoryError> {
         let header = self.kernel.tree.path().join("include/linux/livepatch.h");
         Ok(Abi::of(&files::read_text(&header)?))
+    }
+
+    /// The patch of the unit compiled so that its static branches read their keys, if it may
+    /// stand for that of the ordinary compile.
+    fn extract_reading(
+        &self,
+        compiled: &CompiledUnit,
+        name: &str,
+        resolver: &UnitResolver<'_>,
+    ) -> Result<Option<Extracted>, FactoryError> {
+        let (source, unit) = (&compiled.source, &compiled.unit);
+        let (original, patched) = rayon::join(
+            || unit.original_reading(&self.kernel.tree, self.log),
+            || unit.patched_reading(&self.kernel.tree, compiled.copy.path(), self.log),
+        );
+        let (original, patched) = (original?.bytes, patched?.bytes);
+        let bytes = (&original[..], &patched[..]);
+        let resolver = UnitResolver {
+            inlines_anew: true,
+            ..*resolver
+        };
+        let extraction = extracted(source, bytes, &compiled.object, name, &resolver)?;
+        let no_patch = |why: &str| {
+            let what = "compiled with static branches that read their keys, it is no patch";
+            self.log.note(&format!("{source}: {what}: {why}"));
+        };
+        let patch = match extraction {
+            Extraction::Patch(patch) => patch,
+            Extraction::NoChange => return Ok(None),
+            Extraction::Refused(refusals) => {
+                for refusal in refusals {
+                    no_patch(&refusal.to_string());
+                }
+                return Ok(None);
+            }
+        };
+        let reading = Reading {
+            fix: &compared(source, &compiled.original, &compiled.patched)?,
+            compiles: &compared(source, &compiled.original, &original)?,
+            ordinary: &parse(source, &compiled.original)?,
+            reading: &parse(source, &original)?,
+        };
+        let functions = patch.functions.iter();
+        let functions: Vec<&str> = functions.map(|f| f.old_name.as_str()).collect();
+        let objection = reading.objection(&functions, &parse(source, &patch.object)?);
+        if let Some(why) = &objection {
+            no_patch(why);
+        }
+        Ok(objection.is_none().then_some(patch))
     }
 
     /// Links and checks the module: its unsigned bytes.
@@ -379,13 +441,31 @@ fn refused(refusals: Vec<Refusal>) -> FactoryError {
     FactoryError::Refused(Refusals(refusals))
 }
 
-/// Whether the differ finds a function changed, or can't tell.
-fn code_differs(source: &str, original: &[u8], patched: &[u8]) -> Result<bool, FactoryError> {
-    let compared = suture_differ::compare(original, patched);
-    let comparison = compared.map_err(|error| FactoryError::Differ {
+fn extracted(
+    source: &str,
+    (original, patched): (&[u8], &[u8]),
+    object: &ObjectName,
+    name: &str,
+    resolver: &UnitResolver<'_>,
+) -> Result<Extraction, FactoryError> {
+    let extraction = suture_differ::extract(original, patched, object, name, resolver);
+    extraction.map_err(|error| unreadable(source, &error))
+}
+
+fn compared(source: &str, original: &[u8], patched: &[u8]) -> Result<Comparison, FactoryError> {
+    suture_differ::compare(original, patched).map_err(|error| unreadable(source, &error))
+}
+
+fn unreadable(source: &str, error: &DifferError) -> FactoryError {
+    FactoryError::Differ {
         what: source.to_owned(),
         why: error.to_string(),
-    })?;
+    }
+}
+
+/// Whether the differ finds a function changed, or can't tell.
+fn code_differs(source: &str, original: &[u8], patched: &[u8]) -> Result<bool, FactoryError> {
+    let comparison = compared(source, original, patched)?;
     let changed = |function: &FunctionChange| function.status != FunctionStatus::Same;
     Ok(!comparison.refusals.is_empty() || comparison.functions.iter().any(changed))
 }

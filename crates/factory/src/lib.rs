@@ -42,6 +42,7 @@ mod shipped_object;
 mod smoke;
 mod source_archive;
 mod sources;
+mod static_branches;
 mod suite;
 mod tree;
 mod trial;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use suture_differ::object::Object;
+use suture_differ::object::{Object, Symbol};
 use suture_differ::{ReferencedSymbol, SymbolHome, SymbolResolver, Unresolved};
 use suture_kernel::ObjectName;
 use suture_kernel::kallsyms::Kallsyms;
@@ -24,6 +24,8 @@ pub(crate) struct UnitResolver<'a> {
     pub added: &'a HashSet<String>,
     /// Modules that are loaded whenever this one is.
     pub needed: &'a NeededModules,
+    /// Whether the objects are of another compile than the plain one, which may inline others.
+    pub inlines_anew: bool,
 }
 
 impl UnitResolver<'_> {
@@ -129,6 +131,11 @@ impl SymbolResolver for UnitResolver<'_> {
         self.position(name, proven.location).ok_or_else(|| {
             unresolved("its place among functions of that name is not certain".into())
         })
+    }
+
+    fn is_inlined(&self, function: &str) -> bool {
+        let defines = |own: &Symbol| own.name == function && own.section().is_some();
+        self.inlines_anew && !self.plain.symbols.iter().any(defines)
     }
 }
 

@@ -12,10 +12,13 @@ use crate::command::{Log, run};
 use crate::commands::CompileCommand;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
+use crate::static_branches::READING_HEADER;
 use crate::tree::Tree;
 
 /// Flags that give each function and each datum a section of its own.
 const SECTION_FLAGS: &str = "-ffunction-sections -fdata-sections";
+
+const READING_NAME: &str = "reading.h";
 
 /// Part of the name under which objects are kept; another number leaves the older ones unread.
 const FORMAT: &str = "2";
@@ -68,14 +71,41 @@ impl Unit {
 
     /// The unit of a working copy with sections.
     pub fn patched(&self, tree: &Tree, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
+        self.compiled(tree, copy, SECTION_FLAGS, log)
+    }
+
+    fn compiled(
+        &self,
+        tree: &Tree,
+        folder: &Path,
+        flags: &str,
+        log: &Log,
+    ) -> Result<Compiled, FactoryError> {
         let scratch = scratch()?;
         let started = Instant::now();
         let output = scratch.path().join("unit.o");
-        compile(&self.command, tree, copy, &output, SECTION_FLAGS, log)?;
+        compile(&self.command, tree, folder, &output, flags, log)?;
         Ok(Compiled {
             bytes: files::read(&output)?,
             took: started.elapsed(),
         })
+    }
+
+    /// [`Self::original`], with static branches that read their keys.
+    pub fn original_reading(&self, tree: &Tree, log: &Log) -> Result<Compiled, FactoryError> {
+        let header = reading_header()?;
+        self.kept("reading.o", tree, &reading_flags(header.path()), log)
+    }
+
+    /// [`Self::patched`], with static branches that read their keys.
+    pub fn patched_reading(
+        &self,
+        tree: &Tree,
+        copy: &Path,
+        log: &Log,
+    ) -> Result<Compiled, FactoryError> {
+        let header = reading_header()?;
+        self.compiled(tree, copy, &reading_flags(header.path()), log)
     }
 
     /// Files of the tree that the unit's compile read, if it was compiled; some are made only
@@ -144,6 +174,17 @@ impl Unit {
 pub(crate) fn not_built(source: &str, release: &suture_kernel::KernelRelease) -> FactoryError {
     let (unit, release) = (source.to_owned(), release.clone());
     FactoryError::Refused(Refusals(vec![Refusal::NotBuilt { unit, release }]))
+}
+
+fn reading_header() -> Result<tempfile::TempDir, FactoryError> {
+    let folder = scratch()?;
+    files::write(&folder.path().join(READING_NAME), READING_HEADER.as_bytes())?;
+    Ok(folder)
+}
+
+fn reading_flags(folder: &Path) -> String {
+    let header = folder.join(READING_NAME);
+    format!("{SECTION_FLAGS} -include {}", header.display())
 }
 
 fn scratch() -> Result<tempfile::TempDir, FactoryError> {
