@@ -167,6 +167,7 @@ fn smoke_test(
     let run = SmokeRun {
         kernel: &facts.build,
         boot: GuestKernel::new(shipped.vmlinuz(), shipped.modules()),
+        cpus: smoke::cpus(job.kernel.tree.path()),
         candidate: Candidate {
             version: request.version,
             unsigned,

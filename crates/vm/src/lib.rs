@@ -40,3 +40,8 @@ pub use error::VmError;
 pub use kernel::GuestKernel;
 pub use parent::end_with_parent;
 pub use vm::Vm;
+
+/// Whether machines are emulated here, because this host has no KVM that works.
+pub fn is_emulated() -> bool {
+    accelerator::Accelerator::of_this_host() == accelerator::Accelerator::Tcg
+}

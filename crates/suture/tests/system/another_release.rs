@@ -104,7 +104,8 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
     let token = vendor.account(EMAIL)?;
     let shipped = ShippedKernel::fetch(&default_cache(), &archive, &release)?;
     let machine = Guest::builder(&vendor, &server, &shipped)?;
-    let guest = Guest::boot(machine.module_file("phonet"))?;
+    // Emulated processors do not see each other's changes of code in order; one has no others.
+    let guest = Guest::boot(machine.cpus(1).module_file("phonet"))?;
     assert!(read(&guest, "/proc/meminfo")?.contains("MemFree:"));
     let enabled = guest.livepatch(&["enable", &token])?;
     assert!(enabled.success(), "{enabled:?}\n{}", guest.daemon_log());

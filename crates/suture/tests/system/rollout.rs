@@ -136,11 +136,12 @@ fn a_bad_version_stops_at_its_first_machine() -> anyhow::Result<()> {
     refresh_until(&guests, "suture_1_1")?;
     wait_for_phase(&site, "1.1", "complete")?;
 
-    // The next one has a bug beside its fix: whoever reads a file of /proc meets a null pointer.
+    // The next one has a bug beside its fix: whoever reads /proc/version, which our agent
+    // does not, meets a null pointer.
     site.edit_source(
-        "fs/proc/cmdline.c",
-        "seq_putc(m, '\\n');",
-        "WRITE_ONCE(*(int *)8, 1);\n\tseq_putc(m, '\\n');",
+        "fs/proc/version.c",
+        "seq_printf(m, linux_proc_banner,",
+        "WRITE_ONCE(*(int *)8, 1);\n\tseq_printf(m, linux_proc_banner,",
         "bug.diff",
     )?;
     let fixes = ["--fix", "seccomp.diff", "--fix", "bug.diff"];
@@ -173,7 +174,7 @@ fn a_bad_version_stops_at_its_first_machine() -> anyhow::Result<()> {
     // An oops kills the task alone, as on a stock installation; our test machines panic otherwise.
     let read = first
         .vm
-        .shell("echo 0 > /proc/sys/kernel/panic_on_oops; cat /proc/cmdline")?;
+        .shell("echo 0 > /proc/sys/kernel/panic_on_oops; cat /proc/version")?;
     assert!(!read.success(), "{read:?}");
     assert!(first.vm.console().contains("[suture_2_1]"));
     let halted = wait_for_phase(&site, "2.1", "halted")?;
@@ -190,7 +191,7 @@ fn a_bad_version_stops_at_its_first_machine() -> anyhow::Result<()> {
     assert_eq!(with_it(&guests)?, exposed);
 
     // Withdrawn: the machine that has it is told, and keeps it.
-    let reason = "reading /proc/cmdline fails";
+    let reason = "reading /proc/version fails";
     site.vendor
         .suture(&["rollout", "withdraw", "2.1", "--reason", reason])?;
     ok(first.livepatch(&["refresh"])?, first)?;
@@ -224,7 +225,7 @@ fn a_bad_version_stops_at_its_first_machine() -> anyhow::Result<()> {
     site.vendor.publish_untested("third")?;
     start(&site, "3.1", "quick.toml")?;
     refresh_until(&guests, "suture_3_1")?;
-    let read = first.vm.shell("cat /proc/cmdline")?;
+    let read = first.vm.shell("cat /proc/version")?;
     assert!(read.success(), "{read:?}");
     for guest in guests
         .iter()
