@@ -51,7 +51,7 @@ pub async fn run(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!("listening at {}", socket.display());
     // Before anything is loaded: what was printed so far is not a new patch's doing.
-    let mut kernel_log = open_kernel_log(paths, &engine);
+    let mut kernel_log = open_kernel_log(&engine);
     // A task of its own: a stop must not cut it off while the kernel loads a module, or nobody
     // would note the kernel's answer in the journal.
     let work = tokio::spawn(keep_patched(paths.clone(), engine.clone()));
@@ -72,8 +72,8 @@ pub async fn run(
 
 /// The kernel's log with what is in it already heard. A machine that does not let its agent read
 /// it is protected all the same.
-fn open_kernel_log(paths: &Paths, engine: &Engine) -> Option<KernelLog> {
-    let opened = KernelLog::open(&paths.kernel_log(), engine.heard()).and_then(|mut log| {
+fn open_kernel_log(engine: &Engine) -> Option<KernelLog> {
+    let opened = engine.kernel_log().and_then(|mut log| {
         log.backlog(&mut |trouble| engine.hear(trouble))?;
         Ok(log)
     });

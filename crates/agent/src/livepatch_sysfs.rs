@@ -16,6 +16,8 @@ use crate::text;
 
 /// Most tasks that are named when a transition does not end.
 const MOST_TASKS: usize = 32;
+/// Most replaced functions that are named of a stack.
+const MOST_FUNCTIONS: usize = 8;
 /// A sysfs or procfs file that is read here is one page at most.
 const PAGE: u64 = 4096;
 /// A kernel stack has at most 64 entries in procfs, of some 80 bytes.
@@ -178,18 +180,23 @@ impl fmt::Display for Task {
     }
 }
 
-/// The tasks that hold the transition to `version` open: those with `patch_state` 0, the
-/// unpatched state. A task that ends meanwhile, or may not be read, is left out.
-pub fn unpatched_tasks(paths: &Paths, version: PatchVersion) -> Vec<Task> {
-    tasks_with(paths, version, "0")
+/// Where a task is in a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// It runs the old code, and holds the transition open.
+    Unpatched,
+    /// It runs the new code, and holds one open that is taken back.
+    Patched,
 }
 
-/// As [`unpatched_tasks`], for a transition that is taken back: tasks that run the new code.
-pub fn patched_tasks(paths: &Paths, version: PatchVersion) -> Vec<Task> {
-    tasks_with(paths, version, "1")
-}
-
-fn tasks_with(paths: &Paths, version: PatchVersion, wanted: &str) -> Vec<Task> {
+/// The tasks whose `patch_state` in procfs says that they are on `side`. A task that ends
+/// meanwhile, or may not be read, is left out.
+pub fn tasks(paths: &Paths, version: PatchVersion, side: Side) -> Vec<Task> {
+    let wanted = match side {
+        Side::Unpatched => "0",
+        Side::Patched => "1",
+    };
     let functions = patched_functions(paths, version);
     let mut tasks = Vec::new();
     for process in numbered_dirs(&paths.proc("")) {
@@ -225,7 +232,8 @@ fn on_stack(stack: &str, functions: &[String]) -> Vec<String> {
         let frame = line.split_whitespace().nth(1)?;
         Some(frame.split_once('+')?.0.to_owned())
     });
-    names.filter(|name| functions.contains(name)).collect()
+    let replaced = names.filter(|name| functions.contains(name));
+    replaced.take(MOST_FUNCTIONS).collect()
 }
 
 fn numbered_dirs(dir: &Path) -> Vec<(u32, std::path::PathBuf)> {
@@ -298,8 +306,11 @@ mod tests {
             name: "kworker/3:1".to_owned(),
             ..Task::default()
         };
-        assert_eq!(unpatched_tasks(&tree.paths(), version("1.1")), [expected]);
-        let patched = patched_tasks(&tree.paths(), version("1.1"));
+        assert_eq!(
+            tasks(&tree.paths(), version("1.1"), Side::Unpatched),
+            [expected]
+        );
+        let patched = tasks(&tree.paths(), version("1.1"), Side::Patched);
         assert_eq!(patched.iter().map(|it| it.id).collect::<Vec<_>>(), [1]);
     }
 
@@ -329,7 +340,7 @@ mod tests {
               [<0>] syscall_trace_enter.constprop.0+0x6c/0x1c0\n\
               [<0>] do_syscall_64+0x1a/0x80\n",
         );
-        let tasks = unpatched_tasks(&tree.paths(), version("1.1"));
+        let tasks = tasks(&tree.paths(), version("1.1"), Side::Unpatched);
         assert_eq!(
             tasks[0].to_string(),
             "7 (holder), t (tracing stop), in syscall_trace_enter.constprop.0"

@@ -127,6 +127,8 @@ pub struct Patches {
     root: PathBuf,
     datastore: PathBuf,
     cache: PathBuf,
+    /// Where a check off line may put what it needs for a moment.
+    scratch: PathBuf,
 }
 
 impl Patches {
@@ -136,6 +138,18 @@ impl Patches {
             root: root.to_owned(),
             datastore: folder.to_owned(),
             cache: folder.to_owned(),
+            scratch: folder.to_owned(),
+        }
+    }
+
+    /// The cache of another user, which is read and not written: what is needed for a moment
+    /// goes into `scratch`.
+    pub fn kept_by_another(root: &Path, state_dir: &Path, scratch: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            datastore: StateDir::datastore_in(state_dir),
+            cache: StateDir::targets_in(state_dir),
+            scratch: scratch.to_owned(),
         }
     }
 
@@ -145,6 +159,7 @@ impl Patches {
             root: root.to_owned(),
             datastore: dir.datastore(),
             cache: dir.targets(),
+            scratch: dir.datastore(),
         }
     }
 
@@ -239,7 +254,7 @@ impl Patches {
         kernel: &KernelBuild,
         version: PatchVersion,
     ) -> Result<(Client, Manifest), PatchError> {
-        let client = Client::offline(&self.trusted_root()?, &self.datastore).await?;
+        let client = Client::offline(&self.trusted_root()?, &self.datastore, &self.scratch).await?;
         let manifest = self.cached(&client, kernel, version, TargetKind::Manifest)?;
         let manifest = parse(version, &manifest)?;
         module_check::check_manifest(&manifest, version, kernel)?;

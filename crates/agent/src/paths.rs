@@ -23,6 +23,10 @@ impl Paths {
         }
     }
 
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
     fn at(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.prefix.join(relative)
     }
@@ -51,13 +55,28 @@ impl Paths {
         self.at("etc/machine-id")
     }
 
-    /// What the agent keeps over a reboot; for root only.
+    /// What the agent keeps over a reboot; for its user alone.
     pub fn state_dir(&self) -> PathBuf {
         self.at("var/lib/livepatch")
     }
 
     pub fn socket(&self) -> PathBuf {
         self.at("run/livepatch/livepatchd.sock")
+    }
+
+    /// What the privileged process needs for a moment; for root only.
+    pub fn keeper_dir(&self) -> PathBuf {
+        self.at("run/livepatch-keeper")
+    }
+
+    /// What the daemon shows to others: its socket and its messages.
+    pub fn run_dir(&self) -> PathBuf {
+        self.at("run/livepatch")
+    }
+
+    /// The users of this machine.
+    pub fn passwd(&self) -> PathBuf {
+        self.at("etc/passwd")
     }
 
     /// What a login is told; empty where there is nothing to say.

@@ -292,12 +292,20 @@ impl StateDir {
 
     /// Where the TUF client keeps its trusted metadata.
     pub fn datastore(&self) -> PathBuf {
-        self.path.join("tuf")
+        Self::datastore_in(&self.path)
+    }
+
+    pub fn datastore_in(path: &Path) -> PathBuf {
+        path.join("tuf")
     }
 
     /// Where fetched manifests and modules lie, by target name.
     pub fn targets(&self) -> PathBuf {
-        self.path.join("targets")
+        Self::targets_in(&self.path)
+    }
+
+    pub fn targets_in(path: &Path) -> PathBuf {
+        path.join("targets")
     }
 
     fn secret_path(&self) -> PathBuf {

@@ -64,7 +64,13 @@ impl Client {
     /// Expiry is not enforced: it guards against being held back at an old state, which is no
     /// worse for a machine without network than not patching at all, and the version was chosen
     /// when the metadata was fresh. Signatures, hashes and the root's chain are checked as ever.
-    pub async fn offline(trusted_root: &[u8], datastore: &Path) -> Result<Self, ClientError> {
+    ///
+    /// `scratch` is a folder for files of the moment; `datastore` itself is only read.
+    pub async fn offline(
+        trusted_root: &[u8],
+        datastore: &Path,
+        scratch: &Path,
+    ) -> Result<Self, ClientError> {
         let limits = Limits::default();
         let cache = Cache::open(datastore, limits.metadata_bytes)?;
         if !cache.has_timestamp() {
@@ -78,8 +84,8 @@ impl Client {
             .map_or(trusted_root, |root| root.bytes.as_slice());
         let transport = FolderTransport::new(cache.dir());
         let location = transport.location();
-        let staging = TempDir::new_in(cache.dir())
-            .map_err(ClientError::datastore("write into", cache.dir()))?;
+        let staging =
+            TempDir::new_in(scratch).map_err(ClientError::datastore("write into", scratch))?;
         let repository = load(root, &location, transport, &limits, staging.path()).await?;
         let targets = published::list(&repository.targets().signed)?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! The guest's userland: busybox with its applets, two users, name resolution.
+//! The guest's userland: busybox with its applets, a few users, name resolution.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,9 +11,10 @@ const BUSYBOX: &str = "/bin/busybox";
 const FILES: &[(&str, &str)] = &[
     (
         "/etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n",
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n\
+         livepatch:x:998:998::/var/lib/livepatch:/bin/false\n",
     ),
-    ("/etc/group", "root:x:0:\nuser:x:1000:\n"),
+    ("/etc/group", "root:x:0:\nuser:x:1000:\nlivepatch:x:998:\n"),
     (
         "/etc/nsswitch.conf",
         "passwd: files\ngroup: files\nhosts: files dns\n",

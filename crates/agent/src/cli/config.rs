@@ -9,6 +9,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::files;
 use crate::paths::Paths;
+use crate::sandbox::ServiceUser;
 use crate::socket::{self, Request};
 
 /// Longest value that is read from the standard input: a bundle of certificates.
@@ -106,14 +107,25 @@ fn change(paths: &Paths, items: &[String]) -> Result<(), Failure> {
         files::create_dir(directory, 0o755).map_err(|error| cannot_write(&path, &error))?;
     }
     files::write_atomic(&path, text.as_bytes(), mode(&fragment))
+        .and_then(|()| show_to_daemon(paths, &path))
         .map_err(|error| cannot_write(&path, &error))
 }
 
-/// A proxy's password is for root alone.
+/// What only root and a group may read, the daemon's group may.
+fn show_to_daemon(paths: &Paths, path: &std::path::Path) -> io::Result<()> {
+    match ServiceUser::find(paths) {
+        Ok(Some(user)) if rustix::process::geteuid().is_root() => {
+            std::os::unix::fs::chown(path, None, Some(user.gid))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A proxy's password is for root and the daemon alone.
 fn mode(fragment: &Fragment) -> u32 {
     let has_password = |text: &Option<String>| text.as_ref().is_some_and(|url| url.contains('@'));
     let secret = has_password(&fragment.http_proxy) || has_password(&fragment.https_proxy);
-    if secret { 0o600 } else { 0o644 }
+    if secret { 0o640 } else { 0o644 }
 }
 
 fn cannot_write(path: &std::path::Path, error: &io::Error) -> Failure {
@@ -206,6 +218,6 @@ mod tests {
         let mut fragment = Fragment::default();
         assert_eq!(mode(&fragment), 0o644);
         fragment.https_proxy = Some("http://name:word@proxy.example.com".to_owned());
-        assert_eq!(mode(&fragment), 0o600);
+        assert_eq!(mode(&fragment), 0o640);
     }
 }

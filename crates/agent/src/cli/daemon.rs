@@ -1,9 +1,11 @@
 //! `livepatch daemon`.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock::SystemClock;
@@ -12,22 +14,38 @@ use crate::daemon;
 use crate::engine::Engine;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::module_loader::HostKernel;
 use crate::paths::Paths;
+use crate::privileged::{self, RemoteKernel};
+use crate::sandbox;
 
 /// Time for blocking work, such as a download, to notice that the daemon ends.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
-pub fn run(paths: Paths) -> Result<ExitCode, Failure> {
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Be the part without rights; the part with rights starts it with a socket for its input.
+    #[arg(long, hide = true)]
+    unprivileged: bool,
+}
+
+pub fn run(paths: Paths, args: &Args) -> Result<ExitCode, Failure> {
+    if !args.unprivileged {
+        return privileged::run(&paths);
+    }
+    let socket = std::io::stdin().as_fd().try_clone_to_owned();
+    let socket = socket
+        .map_err(|error| Failure::new("the daemon has no keeper").because(error.to_string()))?;
+    let confinement = sandbox::confine_daemon(&paths)?;
     let settings = config::load(&paths)?;
     start_log(settings.log_level);
+    info!("confined: {confinement}");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start the daemon").because(error.to_string()))?;
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        let kernel = Arc::new(HostKernel);
+        let kernel = Arc::new(RemoteKernel::new(socket));
         let clock = Arc::new(SystemClock);
         let engine = Engine::open(paths.clone(), kernel, clock)?;
         daemon::run(&paths, Arc::new(engine), stop).await

@@ -63,7 +63,7 @@ enum Command {
     /// Show or lift the quarantine of versions that brought this machine down.
     Quarantine(quarantine::Args),
     /// Run the daemon in the foreground; the service manager does this.
-    Daemon,
+    Daemon(daemon::Args),
     /// Say if the kernel has to be upgraded and the machine restarted; silent otherwise.
     KernelUpgradeRequired,
     /// Print a shell's completions for this command.
@@ -87,7 +87,7 @@ impl Cli {
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Config(args) => config::run(&paths, &args),
-            Command::Daemon => daemon::run(paths),
+            Command::Daemon(args) => daemon::run(paths, &args),
             Command::KernelUpgradeRequired => kernel_upgrade_required::run(&paths),
         }
     }

@@ -9,8 +9,8 @@ use super::Engine;
 use crate::failure::Failure;
 use crate::lifecycle::{Load, Subject};
 use crate::mode::Brake;
-use crate::module_loader;
 use crate::patches::VerifiedPatch;
+use crate::privileged::{self, LoadError};
 use crate::stage::{Reason, Stage};
 use crate::state::Refusal;
 
@@ -34,7 +34,7 @@ impl Engine {
         self.forget_transition();
         let load = Load::begin(self.subject(version), self.clock.now());
         self.memory.record(&self.dir, load.clone())?;
-        if let Err(failure) = self.load(version, patch.module).await {
+        if let Err(failure) = self.load(version).await {
             self.tell_apply_failed(version, &failure);
             self.refused(version, &failure)?;
             self.memory.forget_record(&self.dir)?;
@@ -95,13 +95,16 @@ impl Engine {
         Ok(())
     }
 
-    async fn load(&self, version: PatchVersion, module: Vec<u8>) -> Result<(), Failure> {
+    async fn load(&self, version: PatchVersion) -> Result<(), Failure> {
         let name = version.module_name();
-        let loader = self.loader.clone();
-        let answer = tokio::task::spawn_blocking(move || loader.load(&module))
+        let kernel = self.kernel.clone();
+        let answer = tokio::task::spawn_blocking(move || kernel.load(version))
             .await
             .map_err(|error| Failure::from_error(&error))?;
-        answer.map_err(|error| module_loader::explain(&name, &error))?;
+        answer.map_err(|error| match error {
+            LoadError::Kernel(error) => privileged::explain(&name, &error),
+            LoadError::Refused(failure) => failure,
+        })?;
         let running = self.running()?;
         if running.in_transition == Some(version) || running.in_force == Some(version) {
             return Ok(());

@@ -27,8 +27,8 @@ use crate::failure::Failure;
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
 use crate::mode::Brake;
-use crate::module_loader::ModuleLoader;
 use crate::paths::Paths;
+use crate::privileged::Privileged;
 use crate::stage::Stage;
 use crate::state::StateDir;
 
@@ -44,7 +44,7 @@ pub struct Engine {
     facts: MachineFacts,
     memory: Memory,
     manifests: ManifestCache,
-    loader: Arc<dyn ModuleLoader>,
+    kernel: Arc<dyn Privileged>,
     clock: Arc<dyn Clock>,
     /// What the agent does, or came to.
     stage: Mutex<Stage>,
@@ -73,13 +73,13 @@ impl Engine {
     /// Reads what the machine is and what was kept; loads nothing.
     pub fn open(
         paths: Paths,
-        loader: Arc<dyn ModuleLoader>,
+        kernel: Arc<dyn Privileged>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let facts = MachineFacts::read(&paths).map_err(|error| Failure::from_error(&error))?;
         let dir = StateDir::open(paths.state_dir()).map_err(|error| {
             Failure::from_error(&error)
-                .hint("the daemon runs as root; see `systemctl status livepatchd`")
+                .hint("the daemon's user owns it; see `systemctl status livepatchd`")
         })?;
         let memory = Memory::read(&dir).map_err(|error| Failure::from_error(&error))?;
         Ok(Self {
@@ -88,7 +88,7 @@ impl Engine {
             facts,
             memory,
             manifests: ManifestCache::default(),
-            loader,
+            kernel,
             clock,
             stage: Mutex::new(Stage::default()),
             transition: Mutex::new(None),

@@ -126,7 +126,9 @@ impl Engine {
             NextStep::Apply(version) if self.lets_rest(version, asked) => {}
             NextStep::WaitFor(version) => info!("patch {version} is still in transition"),
             NextStep::Quarantined(entry) => {
-                refreshed.patch = Err(quarantined(entry.version, &entry.reason))
+                refreshed.patch = Err(quarantined(entry.version, &entry.reason));
+                self.rest(Reason::Answered);
+                self.fall_back().await?;
             }
             NextStep::ForeignPatches { wanted, names } => {
                 let failure = foreign(wanted, &names);
@@ -144,6 +146,16 @@ impl Engine {
         }
         self.rest(Reason::Answered);
         Ok(refreshed)
+    }
+
+    /// The version on offer is in quarantine here: one before it is better than none.
+    async fn fall_back(&self) -> Result<(), Failure> {
+        if self.running()?.in_force.is_none()
+            && let Err(failure) = self.apply_cached().await
+        {
+            warn!("no earlier patch is applied: {}", failure.one_line());
+        }
+        Ok(())
     }
 
     /// A version whose transition was reversed is tried again after a while, or by hand.

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// With the operation lock held.
-    async fn apply_cached(&self) -> Result<(), Failure> {
+    pub(super) async fn apply_cached(&self) -> Result<(), Failure> {
         let state = self.memory.state();
         if state.enrolment.is_none() || !self.facts.livepatch {
             return Ok(());

@@ -3,7 +3,6 @@
 //! Never forced: `force` in sysfs lets a task run old and new code at once, and keeps the module
 //! in the kernel for ever.
 
-use std::ffi::CString;
 use std::io;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::Engine;
 use crate::config::Span;
 use crate::failure::Failure;
 use crate::lifecycle::Load;
-use crate::livepatch_sysfs::{self, Running, patched_tasks, unpatched_tasks};
+use crate::livepatch_sysfs::{Running, Side, Task};
 use crate::mode::Mode;
 use crate::stage::{Reason, Stage};
 use crate::state::Refusal;
@@ -162,7 +161,7 @@ impl Engine {
             "the transition goes on by itself and does no harm; {then}`livepatch status \
              --verbose` lists the tasks that hold it open"
         ));
-        let tasks = unpatched_tasks(&self.paths, version);
+        let tasks = self.kernel.tasks(version, Side::Unpatched);
         for task in &tasks {
             failure = failure.because(format!("task {task} still runs the old code"));
         }
@@ -172,7 +171,7 @@ impl Engine {
         if let Some(load) = self.memory.journal() {
             self.tell_of(&load, EventKind::TransitionStalled { version, tasks });
         }
-        match livepatch_sysfs::nudge(&self.paths, version) {
+        match self.kernel.nudge(version) {
             Ok(true) => info!("the kernel was asked to wake the tasks that hold patch {version}"),
             Ok(false) => {}
             Err(error) => warn!(%error, "the kernel cannot be asked to wake tasks"),
@@ -200,7 +199,7 @@ impl Engine {
 
     /// Who held it is known now and not when it is over.
     fn note_why_reversed(&self, version: PatchVersion, now: Timestamp) -> Result<(), Failure> {
-        let tasks = unpatched_tasks(&self.paths, version);
+        let tasks = self.kernel.tasks(version, Side::Unpatched);
         let mut reason = "its transition did not end and was taken back".to_owned();
         if let Some(task) = tasks.first() {
             reason.push_str(&format!(": task {task} never left the old code"));
@@ -226,7 +225,7 @@ impl Engine {
     }
 
     fn ask_to_reverse(&self, version: PatchVersion) -> Result<(), Failure> {
-        livepatch_sysfs::reverse(&self.paths, version).map_err(|error| {
+        self.kernel.reverse(version).map_err(|error| {
             Failure::new(format!("cannot take patch {version} back"))
                 .because(error.to_string())
                 .hint("may the agent write `/sys/kernel/livepatch`? see its unit")
@@ -273,16 +272,13 @@ impl Engine {
     /// Takes the module out. The kernel lets go of it a moment after its patch has left sysfs;
     /// `false`: look again later.
     fn unload(&self, version: PatchVersion) -> bool {
-        let name = version.module_name();
-        let unloaded = CString::new(name.as_str())
-            .map_err(io::Error::other)
-            .and_then(|name| self.loader.unload(&name));
-        match unloaded {
+        match self.kernel.unload(version) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             // The next load of it fails with EEXIST, and says then what to do.
             Err(error) => {
+                let name = version.module_name();
                 warn!(%error, "the module `{name}` stays in the kernel");
                 true
             }
@@ -293,13 +289,13 @@ impl Engine {
     pub(super) fn transition_report(
         &self,
         running: &Running,
-    ) -> (Option<TransitionReport>, Vec<livepatch_sysfs::Task>) {
+    ) -> (Option<TransitionReport>, Vec<Task>) {
         if let Some(version) = running.reversing {
             let report = TransitionReport {
                 open_secs: self.open_for(version).as_secs(),
                 reverse_in_secs: None,
             };
-            return (Some(report), patched_tasks(&self.paths, version));
+            return (Some(report), self.kernel.tasks(version, Side::Patched));
         }
         let Some(version) = running.in_transition else {
             return (None, Vec::new());
@@ -315,6 +311,6 @@ impl Engine {
             open_secs: open.as_secs(),
             reverse_in_secs: most.map(|most| most.saturating_sub(open).as_secs()),
         };
-        (Some(report), unpatched_tasks(&self.paths, version))
+        (Some(report), self.kernel.tasks(version, Side::Unpatched))
     }
 }

@@ -1,5 +1,7 @@
 //! Notes what happens here, so that the next check-in tells it, and soon if it is harm.
 
+use std::io;
+
 use rustix::rand::GetRandomFlags;
 use suture_advisory::PatchVersion;
 use suture_protocol::{EventId, EventKind, KernelTrouble, MachineEvent};
@@ -8,7 +10,7 @@ use tracing::warn;
 use super::Engine;
 use crate::evidence::{Noted, is_harm};
 use crate::failure::Failure;
-use crate::kernel_log::Trouble;
+use crate::kernel_log::{KernelLog, Trouble};
 use crate::state::Quarantined;
 use crate::taint;
 use crate::text;
@@ -113,6 +115,12 @@ impl Engine {
     /// The kernel's message of this boot up to which everything was told.
     pub fn heard(&self) -> Option<u64> {
         self.memory.evidence().heard()
+    }
+
+    /// The kernel's log behind the message of this boot up to which everything was told. To be
+    /// called within a tokio runtime.
+    pub fn kernel_log(&self) -> io::Result<KernelLog> {
+        KernelLog::new(self.kernel.kernel_log()?, self.heard())
     }
 
     /// Notes what the kernel reported.

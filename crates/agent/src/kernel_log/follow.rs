@@ -1,12 +1,9 @@
 //! Follows `/dev/kmsg`, woken by the kernel alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,14 +32,9 @@ enum Heard {
 }
 
 impl KernelLog {
-    /// `told` is the number of the last message of this boot that is not to be told again. To be
-    /// called within a tokio runtime.
-    pub fn open(path: &Path, told: Option<u64>) -> io::Result<Self> {
-        let nonblocking = OFlags::NONBLOCK.bits() as i32;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nonblocking)
-            .open(path)?;
+    /// `file` is open for reading without blocking; `told` is the number of the last message of
+    /// this boot that is not to be told again. To be called within a tokio runtime.
+    pub fn new(file: File, told: Option<u64>) -> io::Result<Self> {
         // SAFETY: the file is open, owns its descriptor, and goes with `source` alone, which
         // never replaces it.
         let source = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?;
@@ -120,9 +112,11 @@ fn is_skipped(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
 
-    use rustix::fs::{CWD, FileType, Mode};
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
 
     use super::*;
 
@@ -149,7 +143,11 @@ mod tests {
         }
 
         fn open(&self, told: Option<u64>) -> KernelLog {
-            KernelLog::open(&self.dir.path().join("kmsg"), told).unwrap()
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(OFlags::NONBLOCK.bits() as i32)
+                .open(self.dir.path().join("kmsg"));
+            KernelLog::new(file.unwrap(), told).unwrap()
         }
     }
 

@@ -1,15 +1,18 @@
 //! A kernel that shows what it loads in a fake tree's sysfs.
 
-use std::ffi::CStr;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
-use suture_kernel::modinfo::Modinfo;
+use suture_advisory::PatchVersion;
 
 use super::FakeTree;
-use crate::module_loader::ModuleLoader;
+use crate::livepatch_sysfs::{self, Side, Task};
+use crate::privileged::{LoadError, Privileged};
 
 /// What the kernel does with the next module.
 #[derive(Debug, Clone, Copy)]
@@ -65,13 +68,9 @@ impl FakeKernel {
     }
 }
 
-impl ModuleLoader for FakeKernel {
-    fn load(&self, module: &[u8]) -> io::Result<()> {
-        let name = Modinfo::of_module(module)
-            .unwrap()
-            .name()
-            .unwrap()
-            .to_string();
+impl Privileged for FakeKernel {
+    fn load(&self, version: PatchVersion) -> Result<(), LoadError> {
+        let name = version.module_name();
         self.loads.lock().unwrap().push(name.clone());
         if let Some(gate) = self.gate.lock().unwrap().take() {
             // An error: the sender is gone.
@@ -81,17 +80,33 @@ impl ModuleLoader for FakeKernel {
         match behaviour {
             Behaviour::Apply => self.tree.patch(&name, true, Some(false)),
             Behaviour::StayInTransition => self.tree.patch(&name, true, Some(true)),
-            Behaviour::Refuse(errno) => return Err(errno.into()),
+            Behaviour::Refuse(errno) => return Err(LoadError::Kernel(errno.into())),
             Behaviour::Ignore => {}
         }
         Ok(())
     }
 
-    fn unload(&self, name: &CStr) -> io::Result<()> {
-        self.unloads
-            .lock()
-            .unwrap()
-            .push(name.to_str().unwrap().to_owned());
+    fn unload(&self, version: PatchVersion) -> io::Result<()> {
+        self.unloads.lock().unwrap().push(version.module_name());
         Ok(())
+    }
+
+    fn reverse(&self, version: PatchVersion) -> io::Result<()> {
+        livepatch_sysfs::reverse(&self.tree.paths(), version)
+    }
+
+    fn nudge(&self, version: PatchVersion) -> io::Result<bool> {
+        livepatch_sysfs::nudge(&self.tree.paths(), version)
+    }
+
+    fn tasks(&self, version: PatchVersion, side: Side) -> Vec<Task> {
+        livepatch_sysfs::tasks(&self.tree.paths(), version, side)
+    }
+
+    fn kernel_log(&self) -> io::Result<File> {
+        File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(self.tree.paths().kernel_log())
     }
 }

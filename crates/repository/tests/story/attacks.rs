@@ -262,7 +262,7 @@ async fn endless_metadata_is_cut_off() {
 async fn off_line_a_cached_module_is_verified_without_regard_to_expiry() {
     let shop = Shop::open().await;
     let module = shop.publish("104.1", b"module").await;
-    let nothing = Client::offline(&shop.trusted_root, &shop.datastore()).await;
+    let nothing = Client::offline(&shop.trusted_root, &shop.datastore(), &shop.datastore()).await;
     assert!(
         matches!(nothing, Err(ClientError::NothingCached { .. })),
         "{nothing:?}"
@@ -272,7 +272,7 @@ async fn off_line_a_cached_module_is_verified_without_regard_to_expiry() {
         shop.update(start() + days(400)).await,
         Err(ClientError::Expired { .. })
     ));
-    let client = Client::offline(&shop.trusted_root, &shop.datastore())
+    let client = Client::offline(&shop.trusted_root, &shop.datastore(), &shop.datastore())
         .await
         .unwrap();
     assert!(
@@ -296,14 +296,14 @@ async fn off_line_altered_metadata_is_refused_too() {
     let path = shop.datastore().join("metadata/2.targets.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"length\": 6", "\"length\": 7")).unwrap();
-    let refused = Client::offline(&shop.trusted_root, &shop.datastore()).await;
+    let refused = Client::offline(&shop.trusted_root, &shop.datastore(), &shop.datastore()).await;
     assert!(
         matches!(refused, Err(ClientError::Altered { .. })),
         "{refused:?}"
     );
     // On line the damaged file is fetched anew.
     shop.update(start()).await.unwrap();
-    Client::offline(&shop.trusted_root, &shop.datastore())
+    Client::offline(&shop.trusted_root, &shop.datastore(), &shop.datastore())
         .await
         .unwrap();
 }

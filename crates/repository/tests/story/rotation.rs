@@ -34,7 +34,7 @@ async fn readers_follow_replaced_root_keys() {
     let module = shop.publish("104.1", b"module").await;
     let client = shop.update(start()).await.unwrap();
     assert_eq!(client.read(&module).await.unwrap(), b"module");
-    Client::offline(&shop.trusted_root, &shop.datastore())
+    Client::offline(&shop.trusted_root, &shop.datastore(), &shop.datastore())
         .await
         .unwrap();
 }

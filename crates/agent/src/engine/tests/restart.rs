@@ -113,6 +113,24 @@ async fn a_patch_that_brings_the_machine_down_is_loaded_once() {
 }
 
 #[tokio::test]
+async fn while_a_version_is_in_quarantine_the_one_before_protects() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "103.2").await;
+    service.offer("104.1").await;
+    machine.engine.refresh(false).await.unwrap();
+    let machine = machine.reboot();
+    machine.engine.recover().unwrap();
+    let refreshed = machine
+        .engine
+        .start(std::time::Duration::from_secs(9))
+        .await;
+    assert!(refreshed.unwrap().patch.is_err(), "104.1 is in quarantine");
+    assert_eq!(machine.kernel.loads(), ["suture_103_2"]);
+    machine.engine.refresh(false).await.unwrap();
+    assert_eq!(machine.kernel.loads(), ["suture_103_2"], "once");
+}
+
+#[tokio::test]
 async fn an_administrator_may_try_a_quarantined_version_again() {
     let service = Service::start().await;
     let machine = Machine::new(&service);
