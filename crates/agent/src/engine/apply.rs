@@ -48,6 +48,8 @@ impl Engine {
         self.memory
             .step(&self.dir, |load| load.clone().loaded(now).unwrap_or(load))?;
         info!(patch.version = %version, "the kernel took patch {version}");
+        // Whoever asked for it, the daemon watches it from here on.
+        self.wake();
         self.note_running()?;
         self.rest(Reason::Taken);
         self.wait(version).await

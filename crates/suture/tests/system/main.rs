@@ -7,6 +7,7 @@ mod build_refusals;
 mod cumulative;
 mod machine_limit;
 mod machine_refusals;
+mod power_cuts;
 mod reproducible;
 mod rollout;
 mod site;
