@@ -3,6 +3,7 @@
 //! What decides is pure ([`lifecycle`], [`decide`], [`schedule`]); what acts is around it.
 
 pub mod api;
+pub mod carry;
 pub mod cli;
 pub mod clock;
 pub mod config;

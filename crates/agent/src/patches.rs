@@ -9,6 +9,7 @@ use suture_kernel::KernelBuild;
 use suture_protocol::{Manifest, TargetKind, TargetName};
 use suture_repository::{Client, ClientError, Limits, Location};
 use thiserror::Error;
+use tough::Transport;
 use url::Url;
 
 use crate::coverage::Series;
@@ -63,6 +64,14 @@ pub enum PatchError {
     },
     #[error(transparent)]
     Check(#[from] CheckError),
+    #[error(
+        "the repository has no patch{} for kernel {kernel}",
+        version.map_or_else(String::new, |version| format!(" {version}"))
+    )]
+    NoneFor {
+        kernel: KernelBuild,
+        version: Option<PatchVersion>,
+    },
     #[error("cannot use the cache file `{}`", path.display())]
     Cache { path: PathBuf, source: io::Error },
     #[error("the address `{0}` has no room for a repository's path")]
@@ -88,8 +97,15 @@ impl PatchError {
                     | ClientError::Missing { .. }
                     | ClientError::Inconsistent { .. }
             ),
-            Self::Root { .. } | Self::Cache { .. } | Self::Address(_) => false,
+            Self::Root { .. } | Self::Cache { .. } | Self::NoneFor { .. } | Self::Address(_) => {
+                false
+            }
         }
+    }
+
+    pub(crate) fn cache(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Cache { path, source }
     }
 
     fn hint(&self) -> Option<String> {
@@ -106,6 +122,7 @@ impl PatchError {
                 "nothing was loaded; tell the vendor, or update this agent if the format is newer"
             }
             Self::Cache { .. } => "check the room on the disk",
+            Self::NoneFor { .. } => "`livepatch check` tells which kernels have patches",
             Self::Address(_) => return None,
         };
         Some(text.to_owned())
@@ -180,13 +197,23 @@ impl Patches {
         now: Timestamp,
     ) -> Result<FetchedPatch, PatchError> {
         let client = self.update(server, transport, now).await?;
+        self.bring(&client, kernel, version).await
+    }
+
+    /// Reads manifest and module, from the cache where they are there already.
+    pub(crate) async fn bring(
+        &self,
+        client: &Client,
+        kernel: &KernelBuild,
+        version: PatchVersion,
+    ) -> Result<FetchedPatch, PatchError> {
         let manifest = self
-            .read(&client, kernel, version, TargetKind::Manifest)
+            .read(client, kernel, version, TargetKind::Manifest)
             .await?;
         let manifest = parse(version, &manifest)?;
         module_check::check_manifest(&manifest, version, kernel)?;
         let module = self
-            .read(&client, kernel, version, TargetKind::Module)
+            .read(client, kernel, version, TargetKind::Module)
             .await?;
         Ok(FetchedPatch {
             version,
@@ -212,19 +239,30 @@ impl Patches {
         ))
     }
 
-    async fn update(
+    pub(crate) async fn update(
         &self,
         server: &Url,
         transport: HttpTransport,
         now: Timestamp,
     ) -> Result<Client, PatchError> {
-        let location = location(server)?;
+        self.update_from(&location(server)?, transport, now).await
+    }
+
+    pub(crate) async fn update_from<T>(
+        &self,
+        location: &Location,
+        transport: T,
+        now: Timestamp,
+    ) -> Result<Client, PatchError>
+    where
+        T: Transport + Send + Sync + Clone + 'static,
+    {
         let limits = Limits {
             target_bytes: FILE_LIMIT,
             ..Limits::default()
         };
         let root = self.trusted_root()?;
-        Ok(Client::update(&root, &self.datastore, &location, transport, &limits, now).await?)
+        Ok(Client::update(&root, &self.datastore, location, transport, &limits, now).await?)
     }
 
     /// A patch from the cache, proven anew by the metadata of the last update.

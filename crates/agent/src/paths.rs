@@ -69,6 +69,11 @@ impl Paths {
         self.at("run/livepatch-keeper")
     }
 
+    /// For what is needed for a moment and read by others.
+    pub fn run(&self) -> PathBuf {
+        self.at("run")
+    }
+
     /// What the daemon shows to others: its socket and its messages.
     pub fn run_dir(&self) -> PathBuf {
         self.at("run/livepatch")

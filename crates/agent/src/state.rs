@@ -55,6 +55,9 @@ pub struct State {
     /// Versions of which the server said that they were withdrawn.
     #[serde(default)]
     pub withdrawn: Vec<Withdrawn>,
+    /// A patch was loaded from a folder: the cache is applied after a restart, enabled or not.
+    #[serde(default)]
+    pub loaded_by_hand: bool,
 }
 
 /// This machine's place at a service.
@@ -288,6 +291,11 @@ impl StateDir {
         files::create_dir(&path.join("tuf"), 0o700).map_err(write)?;
         files::create_dir(&path.join("targets"), 0o700).map_err(write)?;
         Ok(Self { path })
+    }
+
+    /// The directory as it is, for a look; it may be missing.
+    pub fn existing(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Where the TUF client keeps its trusted metadata.

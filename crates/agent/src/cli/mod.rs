@@ -6,7 +6,9 @@ mod config;
 mod daemon;
 mod disable;
 mod enable;
+mod fetch;
 mod kernel_upgrade_required;
+mod load;
 mod man;
 mod quarantine;
 mod refresh;
@@ -62,6 +64,10 @@ enum Command {
     Config(config::Args),
     /// Show or lift the quarantine of versions that brought this machine down.
     Quarantine(quarantine::Args),
+    /// Bring a patch with its source into a folder, for a look or for another machine.
+    Fetch(fetch::Args),
+    /// Apply a patch from such a folder, without a server.
+    Load(load::Args),
     /// Run the daemon in the foreground; the service manager does this.
     Daemon(daemon::Args),
     /// Say if the kernel has to be upgraded and the machine restarted; silent otherwise.
@@ -84,6 +90,8 @@ impl Cli {
             Command::Refresh(args) => refresh::run(&paths, &args),
             Command::Check(args) => check::run(&paths, &args),
             Command::Quarantine(args) => quarantine::run(&paths, &args),
+            Command::Fetch(args) => fetch::run(&paths, &args),
+            Command::Load(args) => load::run(&paths, &args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Config(args) => config::run(&paths, &args),

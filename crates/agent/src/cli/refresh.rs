@@ -24,16 +24,33 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
             before,
             after,
             problems,
-        } => {
-            print(&format!(
-                "Before refresh:\n\n{}\nAfter refresh:\n\n{}",
-                three(&before),
-                three(&after)
-            ))?;
-            Ok(show(&problems))
-        }
+        } => tell(
+            &Refreshed {
+                before: &before,
+                after: &after,
+                what: "refresh",
+            },
+            &problems,
+        ),
         _ => Err(unexpected()),
     }
+}
+
+/// What a command changed.
+pub(super) struct Refreshed<'a> {
+    pub before: &'a StatusReport,
+    pub after: &'a StatusReport,
+    pub what: &'a str,
+}
+
+pub(super) fn tell(it: &Refreshed<'_>, problems: &[Failure]) -> Result<ExitCode, Failure> {
+    print(&format!(
+        "Before {what}:\n\n{}\nAfter {what}:\n\n{}",
+        three(it.before),
+        three(it.after),
+        what = it.what
+    ))?;
+    Ok(show(problems))
 }
 
 /// The three lines that integrations know.

@@ -126,7 +126,7 @@ fn not_enabled(report: &StatusReport) -> String {
          {server}.\n"
     );
     if let Some(version) = report.patch.in_force() {
-        text.push_str(&format!("Live patch {version} is still in force.\n"));
+        text.push_str(&format!("Live patch {version} is in force.\n"));
     }
     text
 }
@@ -168,7 +168,7 @@ mod tests {
         insta::assert_snapshot!(not_enabled(&report), @r"
         Machine is not enabled. Please run 'sudo livepatch enable' with the
         token obtained from your live patching service.
-        Live patch 104.1 is still in force.
+        Live patch 104.1 is in force.
         ");
     }
 }

@@ -69,6 +69,10 @@ impl Engine {
         let _operation = self.operation.lock().await;
         let in_force = self.running()?.in_force;
         if self.memory.state().enrolment.is_none() {
+            if self.memory.state().loaded_by_hand {
+                self.memory
+                    .change(&self.dir, |state| state.loaded_by_hand = false)?;
+            }
             return Ok(in_force);
         }
         let session = Arc::new(self.session(config::load(&self.paths)?)?);
@@ -83,6 +87,7 @@ impl Engine {
         })?;
         self.memory.change(&self.dir, |state| {
             state.enrolment = None;
+            state.loaded_by_hand = false;
             state.last_success = None;
             state.last_failure = None;
         })?;
@@ -151,7 +156,7 @@ impl Engine {
 }
 
 /// The words `unsupported kernel` are what enrolment tools look for.
-fn unsupported(release: &str) -> Failure {
+pub(super) fn unsupported(release: &str) -> Failure {
     Failure::new(format!(
         "unsupported kernel: `{release}` was built without live patching"
     ))

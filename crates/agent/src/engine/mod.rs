@@ -3,6 +3,7 @@
 mod apply;
 mod check_in;
 mod enrol;
+mod load;
 mod memory;
 mod refresh;
 mod report;

@@ -280,7 +280,7 @@ impl Engine {
     }
 }
 
-fn quarantined(version: PatchVersion, reason: &str) -> Failure {
+pub(super) fn quarantined(version: PatchVersion, reason: &str) -> Failure {
     Failure::new(format!("patch {version} is quarantined on this machine"))
         .because(reason)
         .hint(format!(
@@ -289,7 +289,7 @@ fn quarantined(version: PatchVersion, reason: &str) -> Failure {
         ))
 }
 
-fn foreign(wanted: PatchVersion, names: &[String]) -> Failure {
+pub(super) fn foreign(wanted: PatchVersion, names: &[String]) -> Failure {
     let names = names.join("`, `");
     Failure::new(format!(
         "patch {wanted} is not applied, it would undo the live patch `{names}`"

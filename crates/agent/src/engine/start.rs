@@ -120,7 +120,7 @@ impl Engine {
     /// With the operation lock held.
     pub(super) async fn apply_cached(&self) -> Result<(), Failure> {
         let state = self.memory.state();
-        if state.enrolment.is_none() || !self.facts.livepatch {
+        if !(state.enrolment.is_some() || state.loaded_by_hand) || !self.facts.livepatch {
             return Ok(());
         }
         let kernel = &self.facts.kernel;

@@ -1,5 +1,7 @@
 //! What travels over the socket.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 
@@ -31,6 +33,11 @@ pub enum Request {
     },
     /// Takes a version, or all, out of the quarantine of the running kernel.
     Lift {
+        version: Option<PatchVersion>,
+    },
+    /// Takes a version, or the newest for this kernel, from a folder and applies it.
+    Load {
+        folder: PathBuf,
         version: Option<PatchVersion>,
     },
     /// A setting was changed.

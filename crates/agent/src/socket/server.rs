@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use suture_advisory::PatchVersion;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -175,6 +176,7 @@ async fn answer(request: Request, caller: u32, engine: &Engine) -> Answer {
             .lift(version)
             .await
             .map(|versions| Answer::Lifted { versions }),
+        Request::Load { folder, version } => load(engine, &folder, version).await,
         Request::Reread => {
             engine.wake();
             Ok(Answer::Reread)
@@ -215,6 +217,21 @@ async fn refresh(engine: &Engine, retry_quarantined: bool) -> Result<Answer, Fai
     })
 }
 
+async fn load(
+    engine: &Engine,
+    folder: &Path,
+    version: Option<PatchVersion>,
+) -> Result<Answer, Failure> {
+    let before = engine.report().await?.into();
+    let loaded = engine.load_from(folder, version).await;
+    let after = engine.report().await?.into();
+    Ok(Answer::Refreshed {
+        before,
+        after,
+        problems: loaded.err().into_iter().collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +265,10 @@ mod tests {
                 retry_quarantined: false,
             },
             Request::Lift { version: None },
+            Request::Load {
+                folder: "/x".into(),
+                version: None,
+            },
             Request::Reread,
         ];
         assert!(is_allowed(&Request::Status, 1000, 0));

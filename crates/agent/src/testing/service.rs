@@ -183,6 +183,7 @@ impl Service {
         let targets = vec![
             target(TargetKind::Manifest, serde_json::to_vec(manifest).unwrap()),
             target(TargetKind::Module, module),
+            target(TargetKind::Source, b"source".to_vec()),
         ];
         self.publisher().publish(targets, now).await.unwrap();
     }

@@ -4,6 +4,7 @@
 mod another_release;
 mod authors;
 mod build_refusals;
+mod carried;
 mod cumulative;
 mod machine_limit;
 mod machine_refusals;

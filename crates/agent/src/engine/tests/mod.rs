@@ -3,6 +3,7 @@
 mod apply;
 mod enrol;
 mod evidence;
+mod load;
 mod restart;
 mod rollout;
 
