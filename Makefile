@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-coverage bench-rollout dist lint setup programs
+.PHONY: demo test bench bench-coverage bench-rollout bench-agent dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -21,7 +21,7 @@ lint: setup
 
 ## Print how long a live patch takes against the compiles that it needs, measured in one run.
 bench: setup
-	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-factory --example bench_build
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_build
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_build
 
 ## Print how many of the stable series' own fixes become live patches (MINUTES: at most so long).
@@ -31,8 +31,13 @@ bench-coverage: programs
 
 ## Print how many machines a bad patch reaches, by our rollouts and by others', in simulation.
 bench-rollout: setup
-	@scripts/step "compiling the benchmark" $(CARGO) build -p suture-fleet --example bench_rollout
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_rollout
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_rollout
+
+## Print what the agent costs a machine: memory, wake-ups, and time beside a bare insmod.
+bench-agent: programs dist
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_agent
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_agent target/x86_64-unknown-linux-gnu/dist/livepatch
 
 ## Make small programs for shipping, in target/x86_64-unknown-linux-gnu/dist.
 dist: setup
