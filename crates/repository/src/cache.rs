@@ -18,11 +18,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tough::Repository;
-use tough::schema::{Root, Signed};
+use tough::schema::{Root, Signed, Timestamp};
 
 use crate::client_error::ClientError;
 use crate::current::read_bounded;
 use crate::durable;
+use crate::expiry::from_seconds;
+use crate::seen::Seen;
 
 pub(crate) struct Cache {
     dir: PathBuf,
@@ -37,7 +39,7 @@ pub(crate) struct RootFile {
 
 impl RootFile {
     /// None unless the bytes are a root that its own keys signed.
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
         let root: Signed<Root> = serde_json::from_slice(&bytes).ok()?;
         root.signed.verify_role(&root).ok()?;
         Some(Self { bytes, root })
@@ -45,6 +47,15 @@ impl RootFile {
 
     pub(crate) fn version(&self) -> u64 {
         self.root.signed.version.get()
+    }
+
+    pub(crate) fn expires(&self) -> jiff::Timestamp {
+        from_seconds(self.root.signed.expires.as_second())
+    }
+
+    /// Whether a timestamp is signed by the keys that count for it.
+    pub(crate) fn signed(&self, timestamp: &Signed<Timestamp>) -> bool {
+        self.root.signed.verify_role(timestamp).is_ok()
     }
 
     /// Whether `next` may take this root's place: the next version, signed by this root's keys
@@ -72,6 +83,21 @@ impl Cache {
         &self.dir
     }
 
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The timestamp of the last accepted update.
+    pub(crate) fn timestamp(&self) -> Option<Vec<u8>> {
+        self.read("timestamp.json")
+    }
+
+    /// The snapshot of the last accepted update.
+    pub(crate) fn snapshot(&self) -> Option<Vec<u8>> {
+        let version = snapshot_version(&self.timestamp()?)?;
+        self.read(&format!("{version}.snapshot.json"))
+    }
+
     /// The latest root that kept files lead to from the trusted one. A root once replaced never
     /// counts again, even if a server no longer shows its successor.
     pub(crate) fn latest_root(&self, trusted: &[u8]) -> Option<RootFile> {
@@ -88,31 +114,33 @@ impl Cache {
             .prefix(".update-")
             .tempdir_in(&self.dir)
             .map_err(failed())?;
-        let Some(timestamp) = self.read("timestamp.json") else {
-            return Ok(staging);
-        };
-        let snapshot = snapshot_version(&timestamp)
-            .and_then(|version| self.read(&format!("{version}.snapshot.json")));
-        fs::write(staging.path().join("timestamp.json"), timestamp).map_err(failed())?;
-        if let Some(snapshot) = snapshot {
-            fs::write(staging.path().join("snapshot.json"), snapshot).map_err(failed())?;
+        let seen = Seen::of(self);
+        for (name, bytes) in [
+            ("timestamp.json", seen.timestamp()),
+            ("snapshot.json", seen.snapshot()),
+        ] {
+            if let Some(bytes) = bytes {
+                fs::write(staging.path().join(name), bytes).map_err(failed())?;
+            }
         }
         Ok(staging)
     }
 
-    /// Keeps roots that follow the latest one, also of an update that failed later on.
+    /// Keeps roots that follow the latest one, also of an update that failed later on, and
+    /// returns the last of them.
     pub(crate) fn keep_roots(
         &self,
         latest: RootFile,
         files: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<(), ClientError> {
-        for root in follow(latest, |name| files.get(name).cloned())
-            .iter()
-            .skip(1)
-        {
-            self.write(&root_name(root.version()), &root.bytes)?;
+    ) -> Result<RootFile, ClientError> {
+        let mut last = None;
+        for root in follow(latest, |name| files.get(name).cloned()) {
+            if last.is_some() {
+                self.write(&root_name(root.version()), &root.bytes)?;
+            }
+            last = Some(root);
         }
-        Ok(())
+        Ok(last.unwrap_or_else(|| unreachable!("the chain starts with the latest root")))
     }
 
     /// Keeps the files of an accepted update, the timestamp last, then drops those before it.
@@ -128,7 +156,8 @@ impl Cache {
                 self.write(name, bytes)?;
             }
         }
-        self.drop_others(&[&snapshot, &targets])
+        self.drop_others(&[&snapshot, &targets])?;
+        Seen::of(self).forget()
     }
 
     pub(crate) fn has_timestamp(&self) -> bool {
@@ -165,7 +194,7 @@ impl Cache {
 }
 
 /// The given root and all that follow it.
-fn follow(first: RootFile, next: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<RootFile> {
+pub(crate) fn follow(first: RootFile, next: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<RootFile> {
     let mut roots = vec![first];
     while let Some(latest) = roots.last() {
         let name = root_name(latest.version().saturating_add(1));
@@ -182,6 +211,6 @@ fn root_name(version: u64) -> String {
 }
 
 fn snapshot_version(timestamp: &[u8]) -> Option<u64> {
-    let timestamp: Signed<tough::schema::Timestamp> = serde_json::from_slice(timestamp).ok()?;
+    let timestamp: Signed<Timestamp> = serde_json::from_slice(timestamp).ok()?;
     Some(timestamp.signed.meta.get("snapshot.json")?.version.get())
 }

@@ -16,7 +16,8 @@ use crate::expiry::{self, Expiry};
 use crate::folder::{FolderTransport, Location};
 use crate::limits::Limits;
 use crate::published::{self, PublishedTarget};
-use crate::recorder::{Recorder, Recording};
+use crate::recorder::{Kept, Recorder, Recording};
+use crate::seen::Seen;
 
 /// A verified view of a repository.
 #[derive(Debug, Clone)]
@@ -111,35 +112,46 @@ impl Client {
 
     /// Fetches a target and returns its bytes if their hash and length are the signed ones.
     pub async fn read(&self, name: &TargetName) -> Result<Vec<u8>, ClientError> {
-        let target = self.require(name)?;
-        if target.length > self.limits.target_bytes {
+        self.require(name)?;
+        self.read_named(&name.to_string()).await
+    }
+
+    /// Like [`Client::read`], for a target of any name: other files may live in a repository.
+    pub async fn read_named(&self, name: &str) -> Result<Vec<u8>, ClientError> {
+        let (length, sha256) = self.listed(name)?;
+        if length > self.limits.target_bytes {
             let limit = self.limits.target_bytes;
             return Err(ClientError::TooLong {
-                what: name.to_string(),
+                what: name.to_owned(),
                 limit,
             });
         }
-        let key = tough::TargetName::new(name.to_string())?;
+        let key = tough::TargetName::new(name)?;
         let stream = self.repository.read_target(&key).await?;
-        let stream = stream.ok_or_else(|| ClientError::NotListed {
-            name: name.to_string(),
-        })?;
+        let stream = stream.ok_or_else(|| not_listed(name))?;
         let bytes = stream.into_vec().await?;
-        self.check(name, &bytes)?;
+        compare(name, &bytes, length, &sha256)?;
         Ok(bytes)
+    }
+
+    /// Whether bytes are the target that the metadata lists under any name.
+    pub fn check_named(&self, name: &str, bytes: &[u8]) -> Result<(), ClientError> {
+        let (length, sha256) = self.listed(name)?;
+        compare(name, bytes, length, &sha256)
+    }
+
+    /// Length in bytes and hash of a target, as the targets role signed them.
+    fn listed(&self, name: &str) -> Result<(u64, String), ClientError> {
+        let key = tough::TargetName::new(name)?;
+        let target = self.repository.targets().signed.targets.get(&key);
+        let target = target.ok_or_else(|| not_listed(name))?;
+        Ok((target.length, hex::encode(&target.hashes.sha256)))
     }
 
     /// Whether bytes that were read earlier are the target that the metadata lists.
     pub fn check(&self, name: &TargetName, bytes: &[u8]) -> Result<(), ClientError> {
         let target = self.require(name)?;
-        let same_hash = hex::encode(Sha256::digest(bytes)) == target.sha256;
-        if same_hash && bytes.len() as u64 == target.length {
-            Ok(())
-        } else {
-            Err(ClientError::Altered {
-                what: name.to_string(),
-            })
-        }
+        compare(&name.to_string(), bytes, target.length, &target.sha256)
     }
 
     /// The expiries of all four roles.
@@ -149,9 +161,23 @@ impl Client {
 
     fn require(&self, name: &TargetName) -> Result<&PublishedTarget, ClientError> {
         self.find(&name.kernel, name.version, name.kind)
-            .ok_or_else(|| ClientError::NotListed {
-                name: name.to_string(),
-            })
+            .ok_or_else(|| not_listed(&name.to_string()))
+    }
+}
+
+fn not_listed(name: &str) -> ClientError {
+    ClientError::NotListed {
+        name: name.to_owned(),
+    }
+}
+
+fn compare(name: &str, bytes: &[u8], length: u64, sha256: &str) -> Result<(), ClientError> {
+    if bytes.len() as u64 == length && hex::encode(Sha256::digest(bytes)) == sha256 {
+        Ok(())
+    } else {
+        Err(ClientError::Altered {
+            what: name.to_owned(),
+        })
     }
 }
 
@@ -188,40 +214,55 @@ impl Update<'_> {
         transport: Box<dyn Transport + Send + Sync>,
         use_cache: bool,
     ) -> Result<Client, Failure> {
-        let kept = use_cache.then(|| self.cache.metadata());
+        let kept = Kept {
+            metadata: use_cache.then(|| self.cache.metadata()),
+            root: self.latest_root(),
+            timestamp: Seen::of(self.cache).timestamp(),
+        };
         let recorder = Recorder::new(transport, self.limits.metadata_bytes, kept);
-        let loaded = self.load(&recorder).await;
-        let recording = recorder.finish();
-        let cache_was_used = recording.cache_was_used;
-        self.accept(loaded, recording).map_err(|error| Failure {
+        let (root, limits) = (self.latest_root(), self.limits);
+        let staging = self.cache.staging().map_err(|error| Failure {
             error,
-            cache_was_used,
-        })
-    }
-
-    async fn load(&self, recorder: &Recorder) -> Result<Repository, ClientError> {
-        let latest = self.cache.latest_root(self.trusted_root);
-        let root = latest
-            .as_ref()
-            .map_or(self.trusted_root, |root| root.bytes.as_slice());
-        let staging = self.cache.staging()?;
-        load(
-            root,
+            cache_was_used: false,
+        })?;
+        let loaded = load(
+            &root,
             self.location,
             recorder.clone(),
-            self.limits,
+            limits,
             staging.path(),
         )
-        .await
+        .await;
+        let recording = recorder.finish();
+        let cache_was_used = recording.cache_was_used;
+        self.accept(loaded, recording, staging.path())
+            .map_err(|error| Failure {
+                error,
+                cache_was_used,
+            })
+    }
+
+    /// The root from which this update starts.
+    fn latest_root(&self) -> Vec<u8> {
+        match self.cache.latest_root(self.trusted_root) {
+            Some(root) => root.bytes,
+            None => self.trusted_root.to_vec(),
+        }
     }
 
     fn accept(
         &self,
         loaded: Result<Repository, ClientError>,
         recording: Recording,
+        staging: &Path,
     ) -> Result<Client, ClientError> {
         if let Some(latest) = self.cache.latest_root(self.trusted_root) {
-            self.cache.keep_roots(latest, &recording.files)?;
+            let root = self.cache.keep_roots(latest, &recording.files)?;
+            // Without an answer about the next root, nobody knows which keys count.
+            if recording.root_failure.is_none() {
+                let seen = Seen::of(self.cache);
+                seen.keep(&root, staging, &recording.files, self.now)?;
+            }
         }
         let repository = loaded?;
         if let Some(failure) = recording.root_failure {

@@ -32,6 +32,9 @@ pub enum ClientError {
     Altered { what: String },
     #[error("`{what}` is longer than {limit} bytes")]
     TooLong { what: String, limit: u64 },
+    /// Someone else than the targets role would answer for a part of the targets.
+    #[error("the targets metadata leaves targets to others: `{file}`")]
+    Delegated { file: String },
     #[error("no target `{name}` is listed in the repository")]
     NotListed { name: String },
     #[error("`{url}` is missing from the repository")]
@@ -74,6 +77,10 @@ impl ClientError {
             Self::Malformed { .. } | Self::Inconsistent { .. } | Self::Refused { .. } => {
                 "check that the address is the repository's, and ask the publisher"
             }
+            Self::Delegated { .. } => {
+                "only what the targets role signed itself is loaded: ask the publisher for a \
+                 repository without delegations"
+            }
             Self::TooLong { .. } => "check that the address is the repository's",
             Self::NotListed { .. } => {
                 "update and try again; the publisher may not have made it for this kernel"
@@ -103,6 +110,13 @@ impl ClientError {
 #[error("longer than {limit} bytes")]
 pub(crate) struct TooLong {
     pub(crate) limit: u64,
+}
+
+/// A file of a delegated role, which is not asked for.
+#[derive(Debug, Error)]
+#[error("`{file}` belongs to none of the four roles")]
+pub(crate) struct Delegated {
+    pub(crate) file: String,
 }
 
 impl From<Tough> for ClientError {
@@ -165,6 +179,10 @@ impl From<TransportError> for ClientError {
                 what,
                 limit: *limit,
             };
+        }
+        if let Some(Delegated { file }) = error.source().and_then(|cause| cause.downcast_ref()) {
+            let file = file.clone();
+            return Self::Delegated { file };
         }
         match error
             .source()

@@ -37,7 +37,8 @@
 //! # Rollback
 //!
 //! The last accepted `timestamp.json` and what it leads to are kept byte for byte; a lower
-//! version of any role is refused later. Files are written whole, flushed and renamed, so a
+//! version of any role is refused later, also after an update of which only a part came through
+//! (`seen.rs`). Files are written whole, flushed and renamed, so a
 //! power cut leaves the old state or the new one. See `cache.rs`.
 
 mod cache;
@@ -62,6 +63,7 @@ mod recorder;
 mod role;
 mod root;
 mod rotate;
+mod seen;
 mod signer;
 
 pub use catalogue::Catalogue;

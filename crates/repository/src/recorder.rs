@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt, stream};
+use tough::schema::Signed;
 use tough::{Bytes, Transport, TransportError, TransportErrorKind, TransportStream, async_trait};
 use url::Url;
 
-use crate::client_error::TooLong;
+use crate::cache::{RootFile, follow};
+use crate::client_error::{Delegated, TooLong};
 use crate::current::read_bounded;
 
 /// Wraps the transport of one update's metadata.
@@ -16,10 +18,20 @@ use crate::current::read_bounded;
 pub(crate) struct Recorder {
     inner: Box<dyn Transport + Send + Sync>,
     limit: u64,
+    kept: Arc<Kept>,
+    recording: Arc<Mutex<Recording>>,
+}
+
+/// What earlier updates left.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
     /// Folder of snapshot and targets metadata seen before; a file there never changes, and
     /// signed hashes decide whether it is the right one.
-    cache: Option<PathBuf>,
-    recording: Arc<Mutex<Recording>>,
+    pub(crate) metadata: Option<PathBuf>,
+    /// The latest root.
+    pub(crate) root: Vec<u8>,
+    /// The last verified timestamp.
+    pub(crate) timestamp: Option<Vec<u8>>,
 }
 
 /// What an update saw.
@@ -35,15 +47,11 @@ pub(crate) struct Recording {
 }
 
 impl Recorder {
-    pub(crate) fn new(
-        inner: Box<dyn Transport + Send + Sync>,
-        limit: u64,
-        cache: Option<PathBuf>,
-    ) -> Self {
+    pub(crate) fn new(inner: Box<dyn Transport + Send + Sync>, limit: u64, kept: Kept) -> Self {
         Self {
             inner,
             limit,
-            cache,
+            kept: Arc::new(kept),
             recording: Arc::default(),
         }
     }
@@ -64,11 +72,19 @@ impl Recorder {
     }
 
     async fn metadata(&self, url: &Url, name: &str) -> Result<Vec<u8>, TransportError> {
+        if !is_of_the_four_roles(name) {
+            let cause = Delegated {
+                file: name.to_owned(),
+            };
+            let other = TransportErrorKind::Other;
+            return Err(TransportError::new_with_cause(other, url, cause));
+        }
         if let Some(bytes) = self.cached(name) {
             self.recording().cache_was_used = true;
             return Ok(bytes);
         }
         let failure = match self.read(url).await {
+            Ok(bytes) if name == "timestamp.json" => return Ok(self.newer_timestamp(bytes)),
             Ok(bytes) => return Ok(bytes),
             Err(failure) => failure,
         };
@@ -81,9 +97,40 @@ impl Recorder {
         Err(TransportError::new(TransportErrorKind::Other, url))
     }
 
+    /// A timestamp whose version is that of the kept one brings nothing new, whatever else it
+    /// says: the kept one goes on to count (source: TUF specification 1.0, 5.4.3.1). Not if the
+    /// keys were replaced meanwhile, nor if the fetched one isn't signed, which `tough` tells.
+    fn newer_timestamp(&self, fetched: Vec<u8>) -> Vec<u8> {
+        let Some(kept) = &self.kept.timestamp else {
+            return fetched;
+        };
+        match (timestamp(&fetched), timestamp(kept), self.root()) {
+            (Some(new), Some(old), Some(root))
+                if new.signed.version == old.signed.version
+                    && root.signed(&new)
+                    && root.signed(&old) =>
+            {
+                kept.clone()
+            }
+            _ => fetched,
+        }
+    }
+
+    /// The latest root, those of this update included.
+    fn root(&self) -> Option<RootFile> {
+        let first = RootFile::parse(self.kept.root.clone())?;
+        let recording = self.recording();
+        follow(first, |name| recording.files.get(name).cloned()).pop()
+    }
+
     fn cached(&self, name: &str) -> Option<Vec<u8>> {
         let unchanging = name.ends_with(".snapshot.json") || name.ends_with(".targets.json");
-        let path = self.cache.as_ref().filter(|_| unchanging)?.join(name);
+        let path = self
+            .kept
+            .metadata
+            .as_ref()
+            .filter(|_| unchanging)?
+            .join(name);
         read_bounded(&path, self.limit).ok()
     }
 
@@ -121,6 +168,23 @@ impl Transport for Recorder {
             bytes,
         ))))))
     }
+}
+
+/// A live patch is signed by the targets role itself, so that its keys can't be lent to others.
+fn is_of_the_four_roles(file: &str) -> bool {
+    let numbered = |end: &str| {
+        let number = file.strip_suffix(end).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let unnumbered = ["timestamp.json", "snapshot.json", "targets.json"];
+    unnumbered.contains(&file)
+        || [".root.json", ".snapshot.json", ".targets.json"]
+            .into_iter()
+            .any(numbered)
+}
+
+fn timestamp(bytes: &[u8]) -> Option<Signed<tough::schema::Timestamp>> {
+    serde_json::from_slice(bytes).ok()
 }
 
 fn file_name(url: &Url) -> &str {

@@ -2,5 +2,6 @@
 
 mod attacks;
 mod publishing;
+mod python_tuf;
 mod rotation;
 mod shop;
