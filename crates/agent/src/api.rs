@@ -13,6 +13,7 @@ use ureq::{Agent, Body};
 use url::Url;
 
 use crate::failure::Failure;
+use crate::network_trouble::{NetworkTrouble, is_web_page};
 use crate::text;
 
 /// Largest answer that is read.
@@ -39,6 +40,16 @@ pub enum ApiError {
     /// A no from something before the service, or a broken service.
     #[error("`{server}` answered {status}")]
     Status { server: Url, status: StatusCode },
+    /// A web page stands in the place of the answer.
+    #[error("something between here and `{server}` answered with a web page")]
+    WebPage { server: Url },
+    /// The service never leads elsewhere.
+    #[error("`{server}` answered {status}, which leads to `{location}`")]
+    LedAway {
+        server: Url,
+        status: StatusCode,
+        location: String,
+    },
     #[error("the answer of `{server}` is not what this agent understands")]
     Answer {
         server: Url,
@@ -82,7 +93,7 @@ impl ApiError {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Unreachable { source, .. } => return unreachable_hint(source),
+            Self::Unreachable { source, .. } => NetworkTrouble::of(source).hint(),
             Self::Refused { problem } => match problem.kind {
                 ProblemKind::UnknownToken => {
                     "copy the token anew from the service's page; it may have been revoked"
@@ -93,28 +104,20 @@ impl ApiError {
                 }
                 _ => return None,
             },
+            Self::WebPage { .. } => NetworkTrouble::WebPage.hint(),
+            Self::LedAway { .. } => {
+                "a network that wants a login first, or a service that moved: its own address \
+                 belongs into `livepatch config remote-server=`; nothing was sent elsewhere"
+            }
             Self::Status { status, .. } if status.is_server_error() => {
                 "the trouble is on the service's side; the agent tries again by itself"
             }
-            Self::Status { .. } | Self::Answer { .. } => {
+            Self::Status { .. } | Self::Answer { .. } | Self::TooLarge { .. } => {
                 "is `remote-server` right? `livepatch config remote-server` shows it"
             }
-            Self::TooLarge { .. } => return None,
         };
         Some(text.to_owned())
     }
-}
-
-fn unreachable_hint(error: &ureq::Error) -> Option<String> {
-    let text = error.to_string();
-    if text.contains("certificate") || text.contains("UnknownIssuer") {
-        return Some(
-            "if the service has a certificate authority of its own, name it: \
-             `livepatch config ca-certs=/path/to/ca.pem`"
-                .to_owned(),
-        );
-    }
-    Some("check the network, `livepatch config remote-server` and the proxy settings".to_owned())
 }
 
 impl From<ApiError> for Failure {
@@ -149,6 +152,9 @@ impl Api {
     pub fn release(&self, secret: &str) -> Result<(), ApiError> {
         let request = self.agent.delete(self.url("v1/machines/self").as_str());
         let answer = request
+            .config()
+            .max_redirects(0)
+            .build()
             .header("authorization", format!("Bearer {secret}"))
             .call();
         match self.success(answer) {
@@ -172,9 +178,18 @@ impl Api {
     ) -> Result<R, ApiError> {
         let request = self.agent.post(self.url(path).as_str());
         let answer = request
+            .config()
+            .max_redirects(0)
+            .build()
             .header("authorization", format!("Bearer {bearer}"))
             .send_json(body);
-        let bytes = self.bounded(self.success(answer)?)?;
+        let answer = self.success(answer)?;
+        let content_type = header(&answer, "content-type");
+        let bytes = self.bounded(answer)?;
+        if is_web_page(content_type.as_deref(), &bytes) {
+            let server = self.server.clone();
+            return Err(ApiError::WebPage { server });
+        }
         serde_json::from_slice(&bytes).map_err(|source| ApiError::Answer {
             server: self.server.clone(),
             source,
@@ -194,6 +209,14 @@ impl Api {
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
+        }
+        if status.is_redirection() {
+            let location = header(&answer, "location").unwrap_or_default();
+            return Err(ApiError::LedAway {
+                server: self.server.clone(),
+                status,
+                location: text::one_line(&location, 200),
+            });
         }
         // Only the service speaks problem+json; a proxy's page of HTML is not for a terminal.
         let problem = self
@@ -226,6 +249,11 @@ impl Api {
         }
         Ok(bytes)
     }
+}
+
+fn header(answer: &Response<Body>, name: &str) -> Option<String> {
+    let value = answer.headers().get(name)?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// What a server writes is shown on terminals: no control characters, no novels.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,11 @@ impl Failure {
 
     /// Takes an error with its chain of sources; a source that only repeats the sentence before
     /// it is left out. Some repeat what a server sent, so control characters are left out too.
+    ///
+    /// A disk without room and one that cannot be written are known wherever they come up.
     pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         let mut failure = Self::new(text::lines(&error.to_string()));
+        failure.hint = disk_hint(error).map(str::to_owned);
         let mut last = failure.message.clone();
         let mut source = error.source();
         while let Some(error) = source {
@@ -65,6 +69,30 @@ impl Failure {
         }
         line
     }
+}
+
+/// What to do about a disk, if it is the cause.
+pub fn disk_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                return Some(
+                    "make room on the file system (`df -h /var/lib/livepatch`); what is in force \
+                     stays, and the agent goes on by itself",
+                );
+            }
+            Some(io::ErrorKind::ReadOnlyFilesystem) => {
+                return Some(
+                    "make the file system writable (`findmnt -T /var/lib/livepatch`); after an \
+                     error of the disk the kernel's log tells why it is not",
+                );
+            }
+            _ => next = error.source(),
+        }
+    }
+    None
 }
 
 impl fmt::Display for Failure {

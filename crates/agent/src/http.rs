@@ -15,10 +15,26 @@ use url::Url;
 use crate::config::{CaCerts, Settings};
 use crate::files;
 
-/// A call in all, a module's download included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(300);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call waits for the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the whole call, a module's download included, however it trickles.
+    pub call: Duration,
+    pub connect: Duration,
+    /// For the first byte of the answer.
+    pub response: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            call: Duration::from_secs(300),
+            connect: Duration::from_secs(12),
+            response: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Largest file of certificates.
 const CA_CERTS_LIMIT: u64 = 4 << 20;
 
@@ -38,6 +54,15 @@ pub enum HttpError {
 /// Makes a client for `server`. Statuses are left to the caller, and a redirect never carries
 /// the bearer on, nor leads from https to plain http.
 pub fn client(settings: &Settings, server: &Url) -> Result<Agent, HttpError> {
+    patient_client(settings, server, Patience::default())
+}
+
+/// As [`client`], with a patience of the caller's.
+pub fn patient_client(
+    settings: &Settings,
+    server: &Url,
+    patience: Patience,
+) -> Result<Agent, HttpError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
     if server.scheme() == "https" {
@@ -48,9 +73,9 @@ pub fn client(settings: &Settings, server: &Url) -> Result<Agent, HttpError> {
         .max_redirects(3)
         .https_only(server.scheme() == "https")
         .user_agent(concat!("livepatch/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(CALL_TIMEOUT))
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_global(Some(patience.call))
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.response))
         .proxy(proxy(settings, server)?)
         .tls_config(tls.build())
         .build();

@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod livepatch_sysfs;
 pub mod mode;
 pub mod module_check;
+pub mod network_trouble;
 pub mod patches;
 pub mod paths;
 pub mod policy;

@@ -16,6 +16,7 @@ use crate::coverage::Series;
 use crate::failure::Failure;
 use crate::files;
 use crate::module_check::{self, CheckError};
+use crate::network_trouble::NetworkTrouble;
 use crate::state::StateDir;
 use crate::transport::{FILE_LIMIT, HttpTransport};
 
@@ -114,7 +115,10 @@ impl PatchError {
                 "the vendor hands out this file; `livepatch config root=/path/to/root.json` \
                  names another place"
             }
-            Self::Repository(error) => error.hint(),
+            Self::Repository(error) => match NetworkTrouble::in_chain(error) {
+                Some(trouble) => trouble.hint(),
+                None => error.hint(),
+            },
             Self::Check(CheckError::WrongKernel { .. } | CheckError::WrongVermagic { .. }) => {
                 "the vendor published it for the wrong kernel; nothing was loaded"
             }
@@ -131,10 +135,9 @@ impl PatchError {
 
 impl From<PatchError> for Failure {
     fn from(error: PatchError) -> Self {
-        Self {
-            hint: error.hint(),
-            ..Self::from_error(&error)
-        }
+        let failure = Self::from_error(&error);
+        let hint = failure.hint.clone().or_else(|| error.hint());
+        Self { hint, ..failure }
     }
 }
 

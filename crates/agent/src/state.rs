@@ -287,7 +287,11 @@ impl StateDir {
             source,
         };
         files::create_dir(&path, 0o700).map_err(write)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(write)?;
+        // A file system that is read-only keeps nobody from looking.
+        let mode = fs::metadata(&path).map_err(write)?.permissions().mode();
+        if mode & 0o777 != 0o700 {
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(write)?;
+        }
         files::create_dir(&path.join("tuf"), 0o700).map_err(write)?;
         files::create_dir(&path.join("targets"), 0o700).map_err(write)?;
         Ok(Self { path })
@@ -314,6 +318,18 @@ impl StateDir {
 
     pub fn targets_in(path: &Path) -> PathBuf {
         path.join("targets")
+    }
+
+    /// Whether files can be written now; so that nothing is asked for that can't be kept.
+    pub fn check_writable(&self) -> Result<(), StateError> {
+        let path = self.path.join("probe");
+        let written = files::write_atomic(&path, &[b' '; 4096], 0o600);
+        written
+            .and_then(|()| files::remove_durably(&path))
+            .map_err(|source| StateError::Write {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     fn secret_path(&self) -> PathBuf {

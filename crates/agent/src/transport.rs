@@ -11,6 +11,8 @@ use ureq::Agent;
 use ureq::http::StatusCode;
 use url::Url;
 
+use crate::network_trouble::{WebPage, is_web_page};
+
 /// Largest file that is taken from a repository; a live patch is a few KB to a few MB.
 pub const FILE_LIMIT: u64 = 64 << 20;
 
@@ -64,11 +66,18 @@ impl HttpTransport {
         let answer = request.call().map_err(other)?;
         match answer.status() {
             status if status.is_success() => {
+                let content_type = answer.headers().get("content-type");
+                let content_type = content_type.and_then(|value| value.to_str().ok());
+                let content_type = content_type.map(str::to_owned);
                 let mut bytes = Vec::new();
                 let mut reader = answer.into_body().into_reader().take(FILE_LIMIT + 1);
                 reader
                     .read_to_end(&mut bytes)
                     .map_err(|error| other(error.into()))?;
+                if is_web_page(content_type.as_deref(), &bytes) {
+                    let kind = TransportErrorKind::Other;
+                    return Err(TransportError::new_with_cause(kind, url.as_str(), WebPage));
+                }
                 Ok(bytes)
             }
             // TUF asks for the next root until there is none (spec 5.3.3).

@@ -63,8 +63,8 @@ impl Engine {
             Failure::new("the secret of this machine is missing")
                 .hint("enable the machine again: `livepatch enable TOKEN`")
         })?;
-        let agent =
-            http::client(&settings, &server).map_err(|error| Failure::from_error(&error))?;
+        let agent = http::patient_client(&settings, &server, self.patience())
+            .map_err(|error| Failure::from_error(&error))?;
         Ok(Session {
             settings,
             server,

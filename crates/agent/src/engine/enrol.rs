@@ -30,8 +30,12 @@ impl Engine {
         }
         let settings = config::load(&self.paths)?;
         let server = settings.remote_server.clone().ok_or_else(no_server)?;
-        let agent =
-            http::client(&settings, &server).map_err(|error| Failure::from_error(&error))?;
+        // The server makes the old secret void; the new one must find room.
+        self.dir
+            .check_writable()
+            .map_err(|error| Failure::from_error(&error))?;
+        let agent = http::patient_client(&settings, &server, self.patience())
+            .map_err(|error| Failure::from_error(&error))?;
         let api = Api::new(agent, server.clone());
         let (token, request) = (token.to_owned(), self.enrol_request());
         let answer = call(move || api.enrol(&token, &request)).await?;

@@ -10,6 +10,8 @@ use crate::state::{State, StateDir, StateError};
 #[derive(Debug)]
 pub struct Memory {
     inner: Mutex<Inner>,
+    /// Why the last change could not be kept.
+    unwritten: Mutex<Option<Failure>>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,11 +30,26 @@ impl Memory {
         };
         Ok(Self {
             inner: Mutex::new(inner),
+            unwritten: Mutex::default(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the last change could not be kept, until one can.
+    pub fn unwritten(&self) -> Option<Failure> {
+        let unwritten = self.unwritten.lock();
+        unwritten.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a write went: a disk that is full shows in status, where it can't be kept.
+    fn noted(&self, written: Result<(), StateError>) -> Result<(), Failure> {
+        let outcome = written.map_err(|error| Failure::from_error(&error));
+        let unwritten = self.unwritten.lock();
+        *unwritten.unwrap_or_else(PoisonError::into_inner) = outcome.clone().err();
+        outcome
     }
 
     pub fn state(&self) -> State {
@@ -57,8 +74,7 @@ impl Memory {
         let mut evidence = inner.evidence.clone();
         let answer = change(&mut evidence)?;
         if evidence != inner.evidence {
-            dir.write_evidence(&evidence)
-                .map_err(|error| Failure::from_error(&error))?;
+            self.noted(dir.write_evidence(&evidence))?;
             inner.evidence = evidence;
         }
         Ok(answer)
@@ -74,8 +90,7 @@ impl Memory {
         let mut state = inner.state.clone();
         change(&mut state);
         if state != inner.state {
-            dir.write_state(&state)
-                .map_err(|error| Failure::from_error(&error))?;
+            self.noted(dir.write_state(&state))?;
             inner.state = state;
         }
         Ok(())
@@ -83,8 +98,7 @@ impl Memory {
 
     pub fn record(&self, dir: &StateDir, load: Load) -> Result<(), Failure> {
         let mut inner = self.lock();
-        dir.write_journal(&load)
-            .map_err(|error| Failure::from_error(&error))?;
+        self.noted(dir.write_journal(&load))?;
         inner.journal = Some(load);
         Ok(())
     }
@@ -97,8 +111,7 @@ impl Memory {
         };
         let after = step(before.clone());
         if after != before {
-            dir.write_journal(&after)
-                .map_err(|error| Failure::from_error(&error))?;
+            self.noted(dir.write_journal(&after))?;
             inner.journal = Some(after);
         }
         Ok(())
@@ -106,8 +119,7 @@ impl Memory {
 
     pub fn forget_record(&self, dir: &StateDir) -> Result<(), Failure> {
         let mut inner = self.lock();
-        dir.clear_journal()
-            .map_err(|error| Failure::from_error(&error))?;
+        self.noted(dir.clear_journal())?;
         inner.journal = None;
         Ok(())
     }

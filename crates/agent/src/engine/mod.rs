@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{self, Times};
 use crate::facts::MachineFacts;
 use crate::failure::Failure;
+use crate::http::Patience;
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
 use crate::mode::Brake;
@@ -67,6 +68,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 pub(crate) struct TestHooks {
     pub times: Mutex<Option<crate::config::Times>>,
+    pub patience: Mutex<crate::http::Patience>,
     pub wrong_steps: Mutex<Vec<crate::stage::WrongStep>>,
 }
 
@@ -79,8 +81,13 @@ impl Engine {
     ) -> Result<Self, Failure> {
         let facts = MachineFacts::read(&paths).map_err(|error| Failure::from_error(&error))?;
         let dir = StateDir::open(paths.state_dir()).map_err(|error| {
-            Failure::from_error(&error)
-                .hint("the daemon's user owns it; see `systemctl status livepatchd`")
+            let failure = Failure::from_error(&error);
+            match failure.hint {
+                Some(_) => failure,
+                None => {
+                    failure.hint("the daemon's user owns it; see `systemctl status livepatchd`")
+                }
+            }
         })?;
         let memory = Memory::read(&dir).map_err(|error| Failure::from_error(&error))?;
         Ok(Self {
@@ -114,6 +121,17 @@ impl Engine {
             return times;
         }
         config::load(&self.paths).map_or_else(|_| Times::default(), |settings| settings.times)
+    }
+
+    fn patience(&self) -> Patience {
+        #[cfg(test)]
+        return *self
+            .test
+            .patience
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        #[cfg(not(test))]
+        Patience::default()
     }
 
     /// What holds the agent back, read anew: a file may come at any time.

@@ -51,7 +51,12 @@ impl ManifestCache {
 impl Engine {
     /// The status of this moment: what is in force is read from the kernel.
     pub async fn report(&self) -> Result<StatusReport, Failure> {
-        self.watch()?;
+        // A disk that takes no journal must not take the status too.
+        if let Err(failure) = self.watch()
+            && self.memory.unwritten().is_none()
+        {
+            return Err(failure);
+        }
         let state = self.memory.state();
         let patch = self.patch_state()?;
         let rollout = self.rollout(&state, &patch);
@@ -83,6 +88,7 @@ impl Engine {
             stage: self.stage(),
             brake: self.brake(),
             trouble: self.trouble(),
+            unwritten: self.memory.unwritten(),
             covered_releases: self.covered_releases(&state),
             quarantine: self.quarantine(&state),
             rollout,

@@ -46,6 +46,7 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
             entry.version, entry.at, entry.reason
         ));
     }
+    lines.extend(unwritten(report));
     lines.extend(trouble(report, verbose));
     if !report.covered_releases.is_empty() && (verbose || report.patch.newest().is_none()) {
         let releases = report.covered_releases.iter().rev().take(SHOWN_RELEASES);
@@ -55,11 +56,23 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
             releases.join(", ")
         ));
     }
+    lines = lines.iter().flat_map(|text| keyed(text)).collect();
     if verbose {
         lines.extend(details(report));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The lines of a text, each with a key before a colon: Landscape's client takes every line apart
+/// at its first colon and has no other way (landscape-client, `manager/livepatch.py`).
+fn keyed(text: &str) -> Vec<String> {
+    let keyed = |line: &str| match line.contains(':') {
+        true => line.to_owned(),
+        false => format!("  note: {}", line.trim()),
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(keyed).collect()
 }
 
 /// How long the transition is open, who holds it, and what comes of it.
@@ -79,10 +92,20 @@ fn transition(report: &StatusReport) -> Vec<String> {
     if let Some(secs) = transition.reverse_in_secs {
         let time = view::duration(secs);
         line.push_str(&format!(
-            "\n  it is taken back in {time}, and tried again later"
+            "\n  note: it is taken back in {time}, and tried again later"
         ));
     }
     vec![line]
+}
+
+/// The agent can't keep its state. What is in force stays, but nothing new is applied.
+fn unwritten(report: &StatusReport) -> Option<String> {
+    let failure = report.unwritten.as_ref()?;
+    let mut line = format!("nothing new is applied: {}", failure.one_line());
+    if let Some(hint) = &failure.hint {
+        line.push_str(&format!("\n  hint: {hint}"));
+    }
+    Some(line)
 }
 
 /// Trouble of patches of ours always; that of others when asked for more.
@@ -108,7 +131,7 @@ fn rollout(report: &RolloutReport, verbose: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(withdrawn) = &report.withdrawn {
         lines.push(format!(
-            "withdrawn: {}: {}\n  it stays in force until a later version replaces it",
+            "withdrawn: {}: {}\n  note: it stays in force until a later version replaces it",
             withdrawn.version, withdrawn.reason
         ));
     }
@@ -116,7 +139,7 @@ fn rollout(report: &RolloutReport, verbose: bool) -> Vec<String> {
         lines.push(format!("early group: this machine is in that of {version}"));
         if verbose {
             lines.push(
-                "  the group is drawn anew for each patch and gets it before others; trouble \
+                "  note: the group is drawn anew for each patch and gets it before others; trouble \
                  here stops it for them"
                     .to_owned(),
             );

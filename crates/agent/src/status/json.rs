@@ -37,6 +37,9 @@ struct Document<'a> {
     /// What holds the agent back, where something does: `stop`, `no-apply`, `no-refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
+    /// Why the agent cannot keep its state, and so applies nothing new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_failure: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernel_trouble: Vec<Trouble<'a>>,
 }
@@ -166,6 +169,7 @@ fn document(report: &StatusReport) -> Document<'_> {
             .map_or("", |enrolment| &enrolment.plan),
         stage: report.stage.kind().to_string(),
         mode: (report.brake.mode != Mode::Normal).then(|| report.brake.mode.as_str()),
+        state_failure: report.unwritten.as_ref().map(|it| it.one_line()),
         kernel_trouble: report.trouble.iter().map(trouble).collect(),
     }
 }

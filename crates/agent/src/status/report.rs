@@ -8,6 +8,7 @@ use suture_protocol::{KernelTrouble, MachineId};
 use url::Url;
 
 use super::PatchState;
+use crate::failure::Failure;
 use crate::livepatch_sysfs::Task;
 use crate::mode::Brake;
 use crate::stage::Stage;
@@ -45,6 +46,9 @@ pub struct StatusReport {
     /// What the kernel reported in this boot, the last few, oldest first.
     #[serde(default)]
     pub trouble: Vec<TroubleReport>,
+    /// Why the agent cannot keep its state now.
+    #[serde(default)]
+    pub unwritten: Option<Failure>,
     /// Kernels like this one for which live patches are made, where it has none.
     #[serde(default)]
     pub covered_releases: Vec<KernelRelease>,

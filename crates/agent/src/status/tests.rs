@@ -24,7 +24,7 @@ fn lines(report: &StatusReport) -> String {
             "kernel state",
             "patch ",
             "transition",
-            "  it is taken back",
+            "  note: it is taken back",
             "mode",
             "kernel trouble",
             "kernels with",
@@ -203,7 +203,7 @@ fn in_transition() {
     kernel state: ✓ covered by live patches
     patch state: ⧗ applying 104.1, some tasks still run the old code
     transition: open for 5m20s, held by task 812 (kworker/3:1), D (disk sleep), in nft_set_destroy
-      it is taken back in 54m40s, and tried again later
+      note: it is taken back in 54m40s, and tried again later
     "checked" "applying" "104.1" "supported"
     "#);
     let verbose = human(&report, true);
@@ -344,7 +344,7 @@ fn a_machine_in_a_rollout_in_every_format() {
     patch state: ✓ all applied
     patch version: 104.1
     withdrawn: 104.1: it broke nft
-      it stays in force until a later version replaces it
+      note: it stays in force until a later version replaces it
     early group: this machine is in that of 104.1
     coming: 105.1 is being rolled out, this machine's turn comes
     ");

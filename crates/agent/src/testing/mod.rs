@@ -1,6 +1,8 @@
 //! A machine in a folder, its kernel and its service, for tests.
 
+mod hostile;
 mod kernel;
+mod mounts;
 mod service;
 
 use std::fs;
@@ -9,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+pub use hostile::{Hostile, Manner};
 pub use kernel::{Behaviour, FakeKernel};
+pub use mounts::in_own_mounts;
 pub use service::{Service, TOKEN, module};
 
 use jiff::Timestamp;
@@ -205,6 +209,7 @@ pub fn report(patch: PatchState) -> StatusReport {
         stage: Stage::default(),
         brake: Brake::default(),
         trouble: Vec::new(),
+        unwritten: None,
         covered_releases: Vec::new(),
         quarantine: Vec::new(),
         rollout: RolloutReport::default(),

@@ -1,7 +1,7 @@
 //! A small service over a real listener, with a real repository.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Json;
@@ -65,7 +65,16 @@ struct App {
 impl Service {
     /// A service with an empty repository.
     pub async fn start() -> Self {
-        let (service, app, listener) = Self::prepare().await;
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// As [`Self::start`], at an IPv6 address.
+    pub async fn start_v6() -> Self {
+        Self::start_at(Ipv6Addr::LOCALHOST.into()).await
+    }
+
+    async fn start_at(address: IpAddr) -> Self {
+        let (service, app, listener) = Self::prepare(address).await;
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         tokio::spawn(async move { axum::serve(listener, routes(app)).await.unwrap() });
         service
@@ -73,29 +82,38 @@ impl Service {
 
     /// As [`Self::start`], with TLS by a certificate for `localhost`, whose PEM is returned.
     pub async fn start_tls() -> (Self, String) {
-        let (service, app, listener) = Self::prepare().await;
         let names = vec!["localhost".to_owned()];
         let issued = rcgen::generate_simple_self_signed(names).unwrap();
+        let pem = issued.cert.pem();
+        (
+            Self::start_tls_with((issued.cert, issued.signing_key)).await,
+            pem,
+        )
+    }
+
+    /// With TLS by this certificate.
+    pub async fn start_tls_with((certificate, key): (rcgen::Certificate, rcgen::KeyPair)) -> Self {
+        let (service, app, listener) = Self::prepare(Ipv4Addr::LOCALHOST.into()).await;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = issued.signing_key.serialize_der().try_into().unwrap();
+        let key = key.serialize_der().try_into().unwrap();
         let tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![issued.cert.der().clone()], key)
+            .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
         let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
         tokio::spawn(async move { server.serve(routes(app).into_make_service()).await.unwrap() });
-        (service, issued.cert.pem())
+        service
     }
 
-    async fn prepare() -> (Self, App, TcpListener) {
+    async fn prepare(address: IpAddr) -> (Self, App, TcpListener) {
         let repository = tempfile::tempdir().unwrap();
         let dir = |name: &str| repository.path().join(name);
         let options = InitOptions::new(dir("repository"), dir("keys"), dir("root-keys"));
         let root = init(&options, time(-60)).await.unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((address, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let desk = Arc::new(Mutex::new(Desk {

@@ -1,6 +1,7 @@
 //! Stories of a machine: real HTTP, a real repository, a kernel of our own.
 
 mod apply;
+mod circumstances;
 mod enrol;
 mod evidence;
 mod load;
