@@ -211,3 +211,6 @@ fn it_behaves_alike_under_its_other_name() {
         "{help}"
     );
 }
+
+#[path = "command_line/sosreport.rs"]
+mod sosreport;

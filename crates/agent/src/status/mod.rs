@@ -2,6 +2,8 @@
 
 mod advice;
 mod human;
+#[cfg(test)]
+mod integrations;
 mod json;
 mod patch_state;
 mod report;
