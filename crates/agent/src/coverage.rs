@@ -36,7 +36,7 @@ impl Series {
         for build in builds.filter(|it| it.architecture == kernel.architecture) {
             if build == kernel {
                 series.built = true;
-            } else if name(&build.release) == name(&kernel.release) {
+            } else if series_and_flavour(&build.release) == series_and_flavour(&kernel.release) {
                 series.releases.push(build.release.clone());
             }
         }
@@ -56,7 +56,7 @@ impl Series {
 }
 
 /// Upstream series and flavour.
-fn name(release: &KernelRelease) -> (Vec<&str>, &str) {
+pub(crate) fn series_and_flavour(release: &KernelRelease) -> (Vec<&str>, &str) {
     let (upstream, rest) = release
         .as_str()
         .split_once('-')

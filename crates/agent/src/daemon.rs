@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fs::{File, Permissions};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,19 +225,24 @@ async fn check(paths: &Paths, engine: &Engine) -> Duration {
     }
 }
 
-/// Keeps what logins are told in a file, so that none has to ask and wait.
+/// Keeps what logins and the node exporter are told in files, so that none has to ask and wait.
 async fn write_login_message(paths: &Paths, engine: &Engine) {
-    let text = match engine.report().await {
-        Ok(report) => status::restart_advice(&report).unwrap_or_default(),
-        Err(_) => return,
+    let Ok(report) = engine.report().await else {
+        return;
     };
-    let path = paths.login_message();
-    if files::read_text(&path, 4096).is_ok_and(|before| before == text) {
+    let message = status::login_message(&report).unwrap_or_default();
+    show(&paths.login_message(), &message);
+    show(&paths.metrics(), &status::metrics(&report));
+}
+
+/// Leaves a text for others' programs to find.
+fn show(path: &Path, text: &str) {
+    if files::read_text(path, 4096).is_ok_and(|before| before == text) {
         return;
     }
-    let written = files::write_atomic(&path, text.as_bytes(), 0o644)
+    let written = files::write_atomic(path, text.as_bytes(), 0o644)
         // The unit's umask keeps it from everyone otherwise.
-        .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o644)));
+        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o644)));
     if let Err(error) = written {
         warn!(%error, "cannot write `{}`", path.display());
     }

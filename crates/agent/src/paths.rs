@@ -89,6 +89,24 @@ impl Paths {
         self.at("run/livepatch/login-message")
     }
 
+    /// Where the node exporter finds the machine's state.
+    pub fn metrics(&self) -> PathBuf {
+        self.at("run/livepatch/livepatch.prom")
+    }
+
+    /// Kernels that the next restart can start.
+    pub fn boot(&self) -> PathBuf {
+        self.at("boot")
+    }
+
+    pub fn dpkg_status(&self) -> PathBuf {
+        self.at("var/lib/dpkg/status")
+    }
+
+    pub fn apt_lists(&self) -> PathBuf {
+        self.at("var/lib/apt/lists")
+    }
+
     /// The kernel's messages.
     pub fn kernel_log(&self) -> PathBuf {
         self.at("dev/kmsg")

@@ -71,7 +71,7 @@ enum Command {
     /// Run the daemon in the foreground; the service manager does this.
     Daemon(daemon::Args),
     /// Say if the kernel has to be upgraded and the machine restarted; silent otherwise.
-    KernelUpgradeRequired,
+    KernelUpgradeRequired(kernel_upgrade_required::Args),
     /// Print a shell's completions for this command.
     Completions(completions::Args),
     /// Write the manual pages into a folder.
@@ -96,7 +96,7 @@ impl Cli {
             Command::Man(args) => man::run(&args),
             Command::Config(args) => config::run(&paths, &args),
             Command::Daemon(args) => daemon::run(paths, &args),
-            Command::KernelUpgradeRequired => kernel_upgrade_required::run(&paths),
+            Command::KernelUpgradeRequired(args) => kernel_upgrade_required::run(&paths, &args),
         }
     }
 }

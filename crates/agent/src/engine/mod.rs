@@ -26,6 +26,7 @@ use crate::config::{self, Times};
 use crate::facts::MachineFacts;
 use crate::failure::Failure;
 use crate::http::Patience;
+use crate::kernel_packages::KernelPackages;
 use crate::lifecycle::Load;
 use crate::livepatch_sysfs::Running;
 use crate::mode::Brake;
@@ -46,6 +47,7 @@ pub struct Engine {
     facts: MachineFacts,
     memory: Memory,
     manifests: ManifestCache,
+    packages: KernelPackages,
     kernel: Arc<dyn Privileged>,
     clock: Arc<dyn Clock>,
     /// What the agent does, or came to.
@@ -96,6 +98,7 @@ impl Engine {
             facts,
             memory,
             manifests: ManifestCache::default(),
+            packages: KernelPackages::default(),
             kernel,
             clock,
             stage: Mutex::new(Stage::default()),

@@ -88,6 +88,9 @@ impl Engine {
             stage: self.stage(),
             brake: self.brake(),
             trouble: self.trouble(),
+            regular_update: self
+                .packages
+                .update(&self.paths, &self.facts.kernel.release),
             unwritten: self.memory.unwritten(),
             covered_releases: self.covered_releases(&state),
             quarantine: self.quarantine(&state),

@@ -1,6 +1,7 @@
 //! When a restart is the way, in a sentence: for `kernel-upgrade-required` and for logins.
 
 use super::{Coverage, PatchState, StatusReport};
+use crate::regular_update::KernelPackage;
 
 /// Why the kernel should be upgraded and the machine restarted; none: it need not.
 pub fn restart_advice(report: &StatusReport) -> Option<String> {
@@ -16,6 +17,50 @@ pub fn restart_advice(report: &StatusReport) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Whether live patches cannot protect the running kernel any longer.
+pub fn needs_upgrade(report: &StatusReport) -> bool {
+    restart_advice(report).is_some()
+}
+
+/// The kernel that a restart, or an upgrade and a restart, would bring; without a full stop.
+pub fn regular_update(report: &StatusReport) -> Option<String> {
+    let update = &report.regular_update;
+    let name = |kernel: &KernelPackage| match &kernel.version {
+        Some(version) => format!("{} ({version})", kernel.release.as_str()),
+        None => kernel.release.as_str().to_owned(),
+    };
+    match (&update.installed, &update.offered) {
+        (Some(kernel), _) => Some(format!(
+            "kernel {} is installed, restart at your convenience",
+            name(kernel)
+        )),
+        (None, Some(kernel)) => Some(format!(
+            "kernel {} can be installed, upgrade and restart at your convenience",
+            name(kernel)
+        )),
+        (None, None) => None,
+    }
+}
+
+/// What a login is told: that a restart is needed, or else that a newer kernel waits for one.
+/// What can only be installed is for the package manager to tell.
+pub fn login_message(report: &StatusReport) -> Option<String> {
+    if let Some(advice) = restart_advice(report) {
+        return Some(advice);
+    }
+    report.enrolment.as_ref()?;
+    report.regular_update.installed.as_ref()?;
+    let update = regular_update(report)?;
+    let held = match report.patch.in_force() {
+        Some(version) => format!("; until then live patch {version} protects this one"),
+        None => String::new(),
+    };
+    let mut text = format!("Newer {update}{held}.\n");
+    // One line of a terminal or two, whatever a package calls itself.
+    text.truncate(text.floor_char_boundary(1000));
+    Some(text)
 }
 
 #[cfg(test)]
@@ -41,5 +86,38 @@ mod tests {
         );
         report.enrolment = None;
         assert_eq!(restart_advice(&report), None);
+    }
+
+    #[test]
+    fn a_newer_kernel_is_told_at_logins_once_a_restart_brings_it() {
+        let mut report = report(PatchState::Applied {
+            version: version("104.1"),
+        });
+        assert_eq!(login_message(&report), None);
+        let newer = KernelPackage {
+            release: "6.1.0-55-amd64".parse().unwrap(),
+            version: Some("6.1.190-1".to_owned()),
+        };
+        report.regular_update.offered = Some(newer.clone());
+        assert_eq!(login_message(&report), None);
+        assert_eq!(
+            regular_update(&report).as_deref(),
+            Some(
+                "kernel 6.1.0-55-amd64 (6.1.190-1) can be installed, upgrade and restart at your \
+                 convenience"
+            )
+        );
+        report.regular_update.installed = Some(newer);
+        assert_eq!(
+            login_message(&report).as_deref(),
+            Some(
+                "Newer kernel 6.1.0-55-amd64 (6.1.190-1) is installed, restart at your \
+                 convenience; until then live patch 104.1 protects this one.\n"
+            )
+        );
+        assert!(!needs_upgrade(&report), "a restart can wait");
+        report.coverage = Coverage::Ended;
+        assert!(login_message(&report).unwrap().contains("have ended"));
+        assert!(needs_upgrade(&report));
     }
 }

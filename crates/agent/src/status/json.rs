@@ -37,11 +37,23 @@ struct Document<'a> {
     /// What holds the agent back, where something does: `stop`, `no-apply`, `no-refresh`.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regular_update: Option<RegularUpdate<'a>>,
     /// Why the agent cannot keep its state, and so applies nothing new.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_failure: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernel_trouble: Vec<Trouble<'a>>,
+}
+
+/// Newer kernels; one at least.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RegularUpdate<'a> {
+    /// Waits for a restart.
+    installed: Option<&'a str>,
+    /// Waits for an upgrade.
+    offered: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -169,9 +181,18 @@ fn document(report: &StatusReport) -> Document<'_> {
             .map_or("", |enrolment| &enrolment.plan),
         stage: report.stage.kind().to_string(),
         mode: (report.brake.mode != Mode::Normal).then(|| report.brake.mode.as_str()),
+        regular_update: regular_update(report),
         state_failure: report.unwritten.as_ref().map(|it| it.one_line()),
         kernel_trouble: report.trouble.iter().map(trouble).collect(),
     }
+}
+
+fn regular_update(report: &StatusReport) -> Option<RegularUpdate<'_>> {
+    let update = &report.regular_update;
+    (update.installed.is_some() || update.offered.is_some()).then(|| RegularUpdate {
+        installed: update.installed.as_ref().map(|it| it.release.as_str()),
+        offered: update.offered.as_ref().map(|it| it.release.as_str()),
+    })
 }
 
 fn trouble(trouble: &super::TroubleReport) -> Trouble<'_> {

@@ -5,6 +5,7 @@ mod human;
 #[cfg(test)]
 mod integrations;
 mod json;
+mod metrics;
 mod patch_state;
 mod report;
 #[cfg(test)]
@@ -12,9 +13,10 @@ mod tests;
 mod view;
 mod yaml;
 
-pub use advice::restart_advice;
+pub use advice::{login_message, needs_upgrade, regular_update, restart_advice};
 pub use human::human;
 pub use json::json;
+pub use metrics::metrics;
 pub use patch_state::{Known, PatchState, patch_state};
 pub use report::{
     CheckReport, Coverage, EnrolmentReport, FixReport, QuarantineReport, RolloutReport,

@@ -11,6 +11,7 @@ use super::PatchState;
 use crate::failure::Failure;
 use crate::livepatch_sysfs::Task;
 use crate::mode::Brake;
+use crate::regular_update::RegularUpdate;
 use crate::stage::Stage;
 
 /// All that is known of a machine at one moment.
@@ -46,6 +47,9 @@ pub struct StatusReport {
     /// What the kernel reported in this boot, the last few, oldest first.
     #[serde(default)]
     pub trouble: Vec<TroubleReport>,
+    /// Newer kernels, installed or offered.
+    #[serde(default)]
+    pub regular_update: RegularUpdate,
     /// Why the agent cannot keep its state now.
     #[serde(default)]
     pub unwritten: Option<Failure>,

@@ -209,6 +209,7 @@ pub fn report(patch: PatchState) -> StatusReport {
         stage: Stage::default(),
         brake: Brake::default(),
         trouble: Vec::new(),
+        regular_update: crate::regular_update::RegularUpdate::default(),
         unwritten: None,
         covered_releases: Vec::new(),
         quarantine: Vec::new(),
