@@ -19,6 +19,9 @@ use crate::{GuestKernel, Vm, VmError, userland};
 /// The environment variable that names the guest's init.
 const GUEST_INIT: &str = "SUTURE_GUEST_INIT";
 
+/// Where a whole system is mounted before it takes over.
+const SYSTEM_PLACE: &str = "/system";
+
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
 pub enum FileSource {
@@ -134,6 +137,20 @@ impl VmBuilder {
             image: image.into(),
             place: place.to_owned(),
             size_mib,
+            system: false,
+        });
+        self
+    }
+
+    /// A disk with a whole system on ext4, e.g. Debian with systemd: its own init takes over once
+    /// drivers, network and disk are there, and commands run in it. Of the initramfs nothing is
+    /// left then. The image stays as it is; what the machine writes goes with the machine.
+    pub fn system_disk(mut self, image: impl Into<PathBuf>) -> Self {
+        self.disk = Some(Disk {
+            image: image.into(),
+            place: SYSTEM_PLACE.to_owned(),
+            size_mib: 0,
+            system: true,
         });
         self
     }
@@ -214,6 +231,7 @@ impl VmBuilder {
             network: self.network,
             port,
             disk: self.disk.as_ref().map(|disk| disk.image.clone()),
+            drop_writes: self.is_system(),
             folder: folder.to_owned(),
         })
     }
@@ -265,6 +283,7 @@ impl VmBuilder {
             network: self.network.then(network_config),
             port: port.device().to_owned(),
             disk: self.disk.as_ref().map(|disk| disk.place.clone()),
+            system: self.is_system(),
         };
         initramfs.file(CONFIG_PATH, serde_json::to_vec(&config)?, 0o644)?;
         let machine_id = format!("{}\n", self.machine_id);
@@ -298,8 +317,16 @@ impl VmBuilder {
             wanted.push(Wanted::if_present("crc32c_generic"));
             wanted.push(Wanted::needed("ext4"));
         }
+        if self.is_system() {
+            // systemd mounts by it, and has no modules folder to load it from.
+            wanted.push(Wanted::if_present("autofs4"));
+        }
         wanted.extend(self.modules.iter().cloned());
         wanted
+    }
+
+    fn is_system(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.system)
     }
 
     fn find_guest_init(&self) -> Result<PathBuf, VmError> {

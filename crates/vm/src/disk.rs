@@ -16,12 +16,14 @@ pub struct Disk {
     pub image: PathBuf,
     pub place: String,
     pub size_mib: u64,
+    /// Whether it holds a whole system and is never made here.
+    pub system: bool,
 }
 
 impl Disk {
     /// Makes and formats the image if there is none yet.
     pub fn prepare(&self) -> Result<(), VmError> {
-        if self.image.exists() {
+        if self.system || self.image.exists() {
             return Ok(());
         }
         // Under its final name only when it is whole.

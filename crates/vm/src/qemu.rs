@@ -34,6 +34,8 @@ pub struct Machine {
     pub network: bool,
     pub port: Port,
     pub disk: Option<PathBuf>,
+    /// Whether the disk image stays as it is, whatever the machine writes.
+    pub drop_writes: bool,
     /// The sockets lie here.
     pub folder: PathBuf,
 }
@@ -90,7 +92,9 @@ impl Machine {
             ]);
         }
         if let Some(disk) = &self.disk {
-            line.option("-drive", "if=none,id=d0,format=raw,file=", disk, true);
+            let snapshot = if self.drop_writes { "snapshot=on," } else { "" };
+            let start = format!("if=none,id=d0,format=raw,{snapshot}file=");
+            line.option("-drive", &start, disk, true);
             line.words(&["-device", "virtio-blk-pci,drive=d0"]);
         }
         line.0
@@ -304,6 +308,7 @@ mod tests {
             network: true,
             port: Port::Virtio,
             disk: Some("/k/a,b.img".into()),
+            drop_writes: false,
             folder: "/f".into(),
         }
     }
@@ -333,6 +338,16 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part}\n{line}");
         }
+    }
+
+    #[test]
+    fn an_image_that_others_use_as_well_is_not_written_to() {
+        let system = Machine {
+            drop_writes: true,
+            ..machine()
+        };
+        let drive = "-drive if=none,id=d0,format=raw,snapshot=on,file=/k/a,,b.img";
+        assert!(joined(&system).contains(drive));
     }
 
     #[test]

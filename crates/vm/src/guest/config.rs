@@ -19,6 +19,8 @@ pub struct GuestConfig {
     pub port: String,
     /// Where the first virtio disk is mounted.
     pub disk: Option<String>,
+    /// Whether the disk holds a whole system, whose own init takes over.
+    pub system: bool,
 }
 
 /// The guest's network as QEMU's user networking expects it.
@@ -31,9 +33,9 @@ pub struct NetworkConfig {
 }
 
 impl GuestConfig {
-    /// Reads [`CONFIG_PATH`].
-    pub fn read() -> Result<Self> {
-        let bytes = fs::read(CONFIG_PATH).context(CONFIG_PATH)?;
-        serde_json::from_slice(&bytes).context(CONFIG_PATH)
+    /// Reads the configuration from a file, [`CONFIG_PATH`] as a rule.
+    pub fn read(path: &str) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| path.to_owned())?;
+        serde_json::from_slice(&bytes).with_context(|| path.to_owned())
     }
 }

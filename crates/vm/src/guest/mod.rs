@@ -1,7 +1,8 @@
 //! The guest's side: PID 1 of the machine and the server behind it.
 //!
 //! PID 1 only sets the machine up and collects orphans. The requests are served by a child of
-//! it, so that waiting for a command never races with that collecting.
+//! it, so that waiting for a command never races with that collecting. Where the disk holds a whole
+//! system, PID 1 hands over to that system's init, and the server becomes a service of it.
 
 mod command;
 mod config;
@@ -11,6 +12,7 @@ mod mounts;
 mod network;
 mod power;
 mod server;
+mod system;
 
 pub use config::{CONFIG_PATH, GuestConfig, NetworkConfig};
 
@@ -32,7 +34,11 @@ pub fn run_if_init() {
     if !getpid().is_init() && !serves {
         return;
     }
-    let result = if serves { serve() } else { init() };
+    let result = if serves {
+        serve(std::env::args().nth(2).as_deref())
+    } else {
+        init()
+    };
     if let Err(error) = result {
         say(&format!("cannot go on: {error:#}"));
     }
@@ -41,7 +47,7 @@ pub fn run_if_init() {
 }
 
 fn init() -> Result<()> {
-    let config = GuestConfig::read()?;
+    let config = GuestConfig::read(CONFIG_PATH)?;
     mounts::mount_kernel_filesystems()?;
     modules::load_all(&config.modules)?;
     set_names(&config)?;
@@ -50,6 +56,9 @@ fn init() -> Result<()> {
     }
     if let Some(place) = &config.disk {
         mounts::mount_disk(place)?;
+        if config.system {
+            system::take_over(place)?;
+        }
     }
     let mut server = start_server()?;
     loop {
@@ -78,8 +87,8 @@ fn start_server() -> Result<Child> {
         .context("cannot start the server")
 }
 
-fn serve() -> Result<()> {
-    let config = GuestConfig::read()?;
+fn serve(config: Option<&str>) -> Result<()> {
+    let config = GuestConfig::read(config.unwrap_or(CONFIG_PATH))?;
     server::serve(&config)
 }
 

@@ -14,7 +14,7 @@ use rustix::system::RebootCommand;
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 
 use super::config::GuestConfig;
-use super::{command, files, power};
+use super::{command, files, power, system};
 use crate::wire::{Action, Answer, Line, Lines, MAX_REQUEST_LINE, Ready, Request, encode};
 
 /// How long the port may take to appear after its driver was loaded.
@@ -74,7 +74,7 @@ fn ready() -> Result<Ready> {
 
 fn start(request: Request, writer: &Arc<Mutex<File>>, config: &GuestConfig) {
     let writer = Arc::clone(writer);
-    let disk = config.disk.clone();
+    let (disk, system) = (config.disk.clone(), config.system);
     thread::spawn(move || {
         let down = match request.action {
             Action::Reboot => Some(RebootCommand::Restart),
@@ -89,8 +89,10 @@ fn start(request: Request, writer: &Arc<Mutex<File>>, config: &GuestConfig) {
         if let Err(error) = send(&writer, &line) {
             super::say(&format!("cannot answer request {}: {error:#}", request.id));
         }
-        if let Some(command) = down {
-            power::go_down(disk.as_deref(), command);
+        match down {
+            Some(command) if system => system::go_down(command),
+            Some(command) => power::go_down(disk.as_deref(), command),
+            None => {}
         }
     });
 }
