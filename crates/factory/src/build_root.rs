@@ -136,26 +136,9 @@ impl BuildRoot {
 /// also where it had to work with the user names of another range.
 fn make(path: &Path, suite: &Suite, packages: &[String], log: &Log) -> Result<(), FactoryError> {
     let archive = files::beside(path, "tar");
-    files::make_dir(path.parent().unwrap_or(path))?;
-    let wanted: Vec<&str> = packages
-        .iter()
-        .map(String::as_str)
-        .chain(KBUILD_NEEDS)
-        .collect();
-    let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap.args(["--variant=apt", "--format=tar", "--architectures=amd64"]);
-    for option in DPKG_OPTIONS {
-        mmdebstrap.arg(format!("--dpkgopt={option}"));
-    }
-    mmdebstrap.arg(format!("--include={}", wanted.join(",")));
-    for setting in apt_settings(log)? {
-        mmdebstrap.arg(format!("--aptopt={setting}"));
-    }
-    mmdebstrap
-        .arg(suite.name())
-        .arg(&archive)
-        .args(suite.sources());
-    run(&mut mmdebstrap, "mmdebstrap", log)?;
+    let packages = packages.iter().map(String::as_str);
+    let wanted: Vec<&str> = packages.chain(KBUILD_NEEDS).collect();
+    bootstrap(suite, &wanted, &DPKG_OPTIONS, &archive, log)?;
     let scratch = files::beside(path, "making");
     files::remove_dir(&scratch)?;
     files::make_dir(&scratch)?;
@@ -164,6 +147,32 @@ fn make(path: &Path, suite: &Suite, packages: &[String], log: &Log) -> Result<()
     run(tar.arg(&scratch).arg("-f").arg(&archive), "tar", log)?;
     fs::remove_file(&archive).map_err(FactoryError::file("remove", &archive))?;
     fs::rename(&scratch, path).map_err(FactoryError::file("make the folder", path))
+}
+
+/// Makes a tar archive of a root of a release with packages and all that they need.
+pub(crate) fn bootstrap(
+    suite: &Suite,
+    packages: &[&str],
+    dpkg_options: &[&str],
+    archive: &Path,
+    log: &Log,
+) -> Result<(), FactoryError> {
+    files::make_dir(archive.parent().unwrap_or(archive))?;
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap.args(["--variant=apt", "--format=tar", "--architectures=amd64"]);
+    for option in dpkg_options {
+        mmdebstrap.arg(format!("--dpkgopt={option}"));
+    }
+    mmdebstrap.arg(format!("--include={}", packages.join(",")));
+    for setting in apt_settings(log)? {
+        mmdebstrap.arg(format!("--aptopt={setting}"));
+    }
+    mmdebstrap
+        .arg(suite.name())
+        .arg(archive)
+        .args(suite.sources());
+    run(&mut mmdebstrap, "mmdebstrap", log)?;
+    Ok(())
 }
 
 fn apt_settings(log: &Log) -> Result<Vec<String>, FactoryError> {
