@@ -2,15 +2,24 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Reads a file of at most `limit` bytes.
+use rustix::fs::OFlags;
+
+/// Reads a file of at most `limit` bytes. What is no file, such as a pipe that nobody writes to, is
+/// an error and nothing to wait for.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let message = "this is no regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let message = format!("the file is larger than {limit} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
@@ -98,5 +107,17 @@ mod tests {
         assert!(read_bounded(&path, 11).is_ok());
         let error = read_bounded(&path, 10).unwrap_err();
         assert_eq!(error.to_string(), "the file is larger than 10 bytes");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let error = read_bounded(&path, 10).unwrap_err();
+        assert_eq!(error.to_string(), "this is no regular file");
+        write_atomic(&path, b"text", 0o644).unwrap();
+        assert_eq!(read_text(&path, 10).unwrap(), "text");
     }
 }
