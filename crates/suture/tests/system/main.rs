@@ -13,5 +13,6 @@ mod reproducible;
 mod rollout;
 mod site;
 mod smoke;
+mod snap;
 mod stalled;
 mod story;
