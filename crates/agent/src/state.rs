@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
-use suture_protocol::{CheckInResponse, Withdrawal};
+use suture_protocol::{CheckInResponse, KernelNotice, Withdrawal};
 use suture_rollout::Offer;
 use thiserror::Error;
 use tracing::warn;
@@ -83,6 +84,9 @@ pub struct CheckSuccess {
     /// A later version that comes to this machine in its turn.
     #[serde(default)]
     pub coming: Option<PatchVersion>,
+    /// What the vendor told of the kernel.
+    #[serde(default)]
+    pub notice: Option<Notice>,
 }
 
 impl CheckSuccess {
@@ -104,6 +108,34 @@ impl CheckSuccess {
             offer,
             early_group: response.early_group,
             coming: response.coming,
+            notice: response.notice.as_ref().map(Notice::of),
+        }
+    }
+}
+
+/// What the vendor told of the kernel, fit to be printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Notice {
+    /// The last day (UTC) on which live patches are made for it.
+    pub covered_until: Option<Date>,
+    /// Holes that no live patch closes, and why.
+    pub not_live_patched: Vec<(String, String)>,
+}
+
+impl Notice {
+    fn of(told: &KernelNotice) -> Self {
+        let holes = told.not_live_patched.iter().take(KernelNotice::MAX_HOLES);
+        Self {
+            covered_until: told.covered_until,
+            not_live_patched: holes
+                .map(|hole| {
+                    (
+                        text::one_line(&hole.cve, 40),
+                        text::one_line(&hole.reason, 300),
+                    )
+                })
+                .collect(),
         }
     }
 }
@@ -539,6 +571,7 @@ mod tests {
             offer,
             early_group: None,
             coming: None,
+            notice: None,
         });
         assert_eq!(state.offer_for(&kernel), None);
         assert_eq!(state.covered, None);

@@ -4,6 +4,7 @@ mod event;
 mod machine;
 mod manifest;
 mod module;
+mod notice;
 mod problem;
 mod schema;
 mod smoke;
@@ -18,6 +19,7 @@ pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,
 };
 pub use module::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE, built_for};
+pub use notice::{KernelNotice, OpenHole};
 pub use problem::{Problem, ProblemKind};
 pub use smoke::{
     SmokeEvidence, SmokeLoad, SmokeMachine, SmokeObject, SmokeStep, SmokeTest, Successor,

@@ -10,8 +10,8 @@ use suture_kernel::{InvalidName, KernelBuild};
 use suture_rollout::Offer;
 use utoipa::ToSchema;
 
-use crate::MachineEvent;
 use crate::schema::{KernelBuildSchema, OfferSchema};
+use crate::{KernelNotice, MachineEvent};
 
 /// Identifies an installed system without naming it: SHA-256 of an application-specific prefix
 /// and `/etc/machine-id`, first 32 lowercase hex digits (machine-id(5) asks programs not to send
@@ -147,6 +147,9 @@ pub struct CheckInResponse {
     /// The version in force was withdrawn. It stays until a later one replaces it.
     #[serde(default)]
     pub withdrawn: Option<Withdrawal>,
+    /// What the vendor tells of the machine's kernel.
+    #[serde(default)]
+    pub notice: Option<KernelNotice>,
 }
 
 /// A version that is offered no more, for good.

@@ -21,6 +21,8 @@ pub struct ServerConfig {
     /// Seconds between two looks at a rollout, at least 5 (default: 60). Far below
     /// [`suture_store::Rollout::AWAY_SECS`], else the service takes itself for absent.
     pub look_interval_secs: u64,
+    /// What to tell the machines of a kernel, a TOML file (default: nothing).
+    pub notices: Option<PathBuf>,
     /// How e-mails leave (default: none do, and nobody can register).
     pub mail: Option<MailConfig>,
     /// Where people reach the service, e.g. `https://patches.example.org`, for links in e-mails
@@ -81,6 +83,7 @@ impl ServerConfig {
             check_in_interval_secs: Self::DEFAULT_CHECK_IN_INTERVAL_SECS,
             default_plan: Some(Plan::standard()),
             look_interval_secs: Self::DEFAULT_LOOK_INTERVAL_SECS,
+            notices: None,
             mail: None,
             public_url: None,
         }

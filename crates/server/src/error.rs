@@ -9,8 +9,12 @@ use suture_rollout::InvalidPlan;
 use suture_store::StoreError;
 use thiserror::Error;
 
+use crate::notices::NoticesError;
+
 #[derive(Debug, Error)]
 pub enum ServerError {
+    #[error("the service cannot start with these notices")]
+    Notices { source: NoticesError },
     #[error("cannot listen on {listen}")]
     Listen {
         listen: SocketAddr,

@@ -12,6 +12,7 @@ mod guesses;
 mod handlers;
 mod html;
 mod names;
+pub mod notices;
 mod operator;
 mod page;
 mod password;

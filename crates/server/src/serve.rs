@@ -13,6 +13,7 @@ use suture_store::{Clock, Store};
 use tokio::sync::oneshot;
 use tracing::info;
 
+use crate::notices::Notices;
 use crate::post::Post;
 use crate::rollouts::Executor;
 use crate::state::AppState;
@@ -53,7 +54,10 @@ pub async fn serve(
     let handle = Handle::new();
     let bound = bind(listen, handle.clone());
     let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
+    let notices = Notices::open(config.notices.as_deref())
+        .map_err(|source| ServerError::Notices { source })?;
     let app = router::router(AppState {
+        notices: Arc::new(notices),
         store,
         clock,
         patches: Arc::clone(executor.patches()),

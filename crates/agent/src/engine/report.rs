@@ -88,6 +88,10 @@ impl Engine {
             stage: self.stage(),
             brake: self.brake(),
             trouble: self.trouble(),
+            notice: state
+                .answer_for(&self.facts.kernel)
+                .and_then(|answer| answer.notice.clone())
+                .unwrap_or_default(),
             regular_update: self
                 .packages
                 .update(&self.paths, &self.facts.kernel.release),

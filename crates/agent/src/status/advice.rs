@@ -1,5 +1,8 @@
 //! When a restart is the way, in a sentence: for `kernel-upgrade-required` and for logins.
 
+use jiff::civil::Date;
+use jiff::tz::Offset;
+
 use super::{Coverage, PatchState, StatusReport};
 use crate::regular_update::KernelPackage;
 
@@ -9,6 +12,9 @@ pub fn restart_advice(report: &StatusReport) -> Option<String> {
     let kernel = &report.kernel.release;
     let advice = "upgrade the kernel and restart the machine";
     match &report.patch {
+        _ if let Some(day) = ended(report) => Some(format!(
+            "Live patches for the running kernel {kernel} ended on {day}: {advice}.\n"
+        )),
         _ if report.coverage == Coverage::Ended => Some(format!(
             "Live patches for the running kernel {kernel} have ended: {advice}.\n"
         )),
@@ -17,6 +23,34 @@ pub fn restart_advice(report: &StatusReport) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// The last day of coverage, if it is over.
+fn ended(report: &StatusReport) -> Option<Date> {
+    let today = Offset::UTC.to_datetime(report.now).date();
+    report.notice.covered_until.filter(|until| *until < today)
+}
+
+/// The day before which a restart should come.
+fn deadline(report: &StatusReport) -> String {
+    match report.notice.covered_until {
+        Some(day) => format!(", before {day}"),
+        None => String::new(),
+    }
+}
+
+/// Holes that wait for the regular kernel update; without a full stop.
+pub fn not_live_patched(report: &StatusReport) -> Option<String> {
+    let holes = &report.notice.not_live_patched;
+    let (cve, reason) = holes.first()?;
+    let more = match holes.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!(
+        "{cve} ({reason}){more}; the kernel update closes it, restart at your convenience{}",
+        deadline(report)
+    ))
 }
 
 /// Whether live patches cannot protect the running kernel any longer.
@@ -33,14 +67,19 @@ pub fn regular_update(report: &StatusReport) -> Option<String> {
     };
     match (&update.installed, &update.offered) {
         (Some(kernel), _) => Some(format!(
-            "kernel {} is installed, restart at your convenience",
-            name(kernel)
+            "kernel {} is installed, restart at your convenience{}",
+            name(kernel),
+            deadline(report)
         )),
         (None, Some(kernel)) => Some(format!(
-            "kernel {} can be installed, upgrade and restart at your convenience",
-            name(kernel)
+            "kernel {} can be installed, upgrade and restart at your convenience{}",
+            name(kernel),
+            deadline(report)
         )),
-        (None, None) => None,
+        (None, None) => {
+            let day = report.notice.covered_until?;
+            Some(format!("live patches for this kernel are made until {day}"))
+        }
     }
 }
 
@@ -51,6 +90,9 @@ pub fn login_message(report: &StatusReport) -> Option<String> {
         return Some(advice);
     }
     report.enrolment.as_ref()?;
+    if let Some(text) = not_live_patched(report) {
+        return Some(format!("Not live patched: {text}.\n"));
+    }
     report.regular_update.installed.as_ref()?;
     let update = regular_update(report)?;
     let held = match report.patch.in_force() {
@@ -86,6 +128,42 @@ mod tests {
         );
         report.enrolment = None;
         assert_eq!(restart_advice(&report), None);
+    }
+
+    #[test]
+    fn the_vendors_word_names_the_day_and_the_holes() {
+        let mut report = report(PatchState::Applied {
+            version: version("104.1"),
+        });
+        report.notice.covered_until = Some("2026-12-31".parse().unwrap());
+        assert_eq!(
+            regular_update(&report).as_deref(),
+            Some("live patches for this kernel are made until 2026-12-31")
+        );
+        assert_eq!(login_message(&report), None);
+        report.notice.not_live_patched = vec![
+            (
+                "CVE-2026-89603".to_owned(),
+                "it changes a structure".to_owned(),
+            ),
+            ("CVE-2026-90327".to_owned(), "it is in assembler".to_owned()),
+        ];
+        assert_eq!(
+            login_message(&report).as_deref(),
+            Some(
+                "Not live patched: CVE-2026-89603 (it changes a structure), and 1 more; the kernel \
+                 update closes it, restart at your convenience, before 2026-12-31.\n"
+            )
+        );
+        assert_eq!(restart_advice(&report), None);
+        report.notice.covered_until = Some("2026-11-22".parse().unwrap());
+        assert_eq!(
+            restart_advice(&report).as_deref(),
+            Some(
+                "Live patches for the running kernel 6.1.0-53-amd64 ended on 2026-11-22: upgrade \
+                 the kernel and restart the machine.\n"
+            )
+        );
     }
 
     #[test]

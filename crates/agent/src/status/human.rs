@@ -3,7 +3,10 @@
 use crate::evidence::trouble_name;
 use crate::mode::Mode;
 
-use super::{CheckReport, Coverage, PatchState, RolloutReport, StatusReport, regular_update, view};
+use super::{
+    CheckReport, Coverage, PatchState, RolloutReport, StatusReport, not_live_patched,
+    regular_update, view,
+};
 
 /// Longest paragraph on a hole, in characters.
 const DESCRIPTION: usize = 400;
@@ -48,6 +51,7 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
     }
     lines.extend(unwritten(report));
     lines.extend(regular_update(report).map(|text| format!("regular update: {text}")));
+    lines.extend(not_live_patched(report).map(|text| format!("not live patched: {text}")));
     lines.extend(trouble(report, verbose));
     if !report.covered_releases.is_empty() && (verbose || report.patch.newest().is_none()) {
         let releases = report.covered_releases.iter().rev().take(SHOWN_RELEASES);

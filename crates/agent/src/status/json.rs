@@ -1,6 +1,7 @@
 //! `livepatch status --format json`.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{StatusReport, view};
@@ -39,11 +40,21 @@ struct Document<'a> {
     mode: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     regular_update: Option<RegularUpdate<'a>>,
+    /// Holes of the running kernel that no live patch closes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_live_patched: Vec<OpenHole<'a>>,
     /// Why the agent cannot keep its state, and so applies nothing new.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_failure: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernel_trouble: Vec<Trouble<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OpenHole<'a> {
+    name: &'a str,
+    reason: &'a str,
 }
 
 /// Newer kernels; one at least.
@@ -91,7 +102,7 @@ struct Kernel<'a> {
     running: bool,
     livepatch: Livepatch<'a>,
     supported: &'a str,
-    upgrade_required_date: Option<&'a str>,
+    upgrade_required_date: Option<Date>,
 }
 
 #[derive(Serialize)]
@@ -173,7 +184,7 @@ fn document(report: &StatusReport) -> Document<'_> {
             running: true,
             livepatch: livepatch(report),
             supported: view::supported(report.coverage),
-            upgrade_required_date: None,
+            upgrade_required_date: report.notice.covered_until,
         }],
         tier: report
             .enrolment
@@ -182,6 +193,12 @@ fn document(report: &StatusReport) -> Document<'_> {
         stage: report.stage.kind().to_string(),
         mode: (report.brake.mode != Mode::Normal).then(|| report.brake.mode.as_str()),
         regular_update: regular_update(report),
+        not_live_patched: report
+            .notice
+            .not_live_patched
+            .iter()
+            .map(|(name, reason)| OpenHole { name, reason })
+            .collect(),
         state_failure: report.unwritten.as_ref().map(|it| it.one_line()),
         kernel_trouble: report.trouble.iter().map(trouble).collect(),
     }

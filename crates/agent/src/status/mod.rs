@@ -13,7 +13,7 @@ mod tests;
 mod view;
 mod yaml;
 
-pub use advice::{login_message, needs_upgrade, regular_update, restart_advice};
+pub use advice::{login_message, needs_upgrade, not_live_patched, regular_update, restart_advice};
 pub use human::human;
 pub use json::json;
 pub use metrics::metrics;

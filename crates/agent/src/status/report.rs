@@ -13,6 +13,7 @@ use crate::livepatch_sysfs::Task;
 use crate::mode::Brake;
 use crate::regular_update::RegularUpdate;
 use crate::stage::Stage;
+use crate::state::Notice;
 
 /// All that is known of a machine at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct StatusReport {
     /// What the kernel reported in this boot, the last few, oldest first.
     #[serde(default)]
     pub trouble: Vec<TroubleReport>,
+    /// What the vendor tells of the running kernel.
+    #[serde(default)]
+    pub notice: Notice,
     /// Newer kernels, installed or offered.
     #[serde(default)]
     pub regular_update: RegularUpdate,

@@ -1,6 +1,7 @@
 //! `livepatch status --format yaml`: the same facts under this format's own names.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{StatusReport, view};
@@ -28,7 +29,7 @@ struct Kernel<'a> {
     running: bool,
     livepatch: Livepatch<'a>,
     supported: &'a str,
-    upgrade_required_date: Option<&'a str>,
+    upgrade_required_date: Option<Date>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +75,7 @@ pub fn yaml(report: &StatusReport) -> Result<String, serde_saphyr::ser::Error> {
             running: true,
             livepatch: livepatch(report),
             supported: view::supported(report.coverage),
-            upgrade_required_date: None,
+            upgrade_required_date: report.notice.covered_until,
         }],
         tier: report
             .enrolment

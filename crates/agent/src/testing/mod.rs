@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::mode::Brake;
 use crate::paths::Paths;
 use crate::stage::Stage;
+use crate::state::Notice;
 use crate::status::{
     CheckReport, Coverage, EnrolmentReport, FixReport, PatchState, RolloutReport, StatusReport,
 };
@@ -209,6 +210,7 @@ pub fn report(patch: PatchState) -> StatusReport {
         stage: Stage::default(),
         brake: Brake::default(),
         trouble: Vec::new(),
+        notice: Notice::default(),
         regular_update: crate::regular_update::RegularUpdate::default(),
         unwritten: None,
         covered_releases: Vec::new(),

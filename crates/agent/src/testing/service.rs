@@ -16,8 +16,8 @@ use object::{BinaryFormat, Endianness, SectionKind};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, Manifest, Problem, ProblemKind,
-    TargetKind, TargetName, Withdrawal,
+    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, KernelNotice, Manifest, Problem,
+    ProblemKind, TargetKind, TargetName, Withdrawal,
 };
 use suture_repository::{Content, InitOptions, NewTarget, Publisher, init};
 use suture_rollout::Offer;
@@ -41,6 +41,7 @@ pub struct Desk {
     pub early_group: Option<PatchVersion>,
     pub coming: Option<PatchVersion>,
     pub withdrawn: Option<Withdrawal>,
+    pub notice: Option<KernelNotice>,
     /// Keeps what a check-in says, and lets its answer get lost.
     pub loses_answers: bool,
     pub check_ins: Vec<CheckInRequest>,
@@ -124,6 +125,7 @@ impl Service {
             early_group: None,
             coming: None,
             withdrawn: None,
+            notice: None,
             loses_answers: false,
             check_ins: Vec::new(),
             modules: Vec::new(),
@@ -355,6 +357,7 @@ async fn check_in(
         early_group: desk.early_group,
         coming: desk.coming,
         withdrawn: desk.withdrawn.clone(),
+        notice: desk.notice.clone(),
     })
     .into_response()
 }

@@ -66,11 +66,11 @@ pub async fn check_in(
     if events.iter().any(|event| tells_harm(&event.kind)) {
         app.executor.wake();
     }
-    Ok(Json(response(
-        answer,
-        report.applied,
-        app.check_in_interval_secs,
-    )))
+    let notice = app.notices.of(&report.kernel.release);
+    Ok(Json(CheckInResponse {
+        notice,
+        ..response(answer, report.applied, app.check_in_interval_secs)
+    }))
 }
 
 /// The events that this service knows, and how many others there were: kinds of a newer agent,
@@ -101,6 +101,7 @@ fn response(
         early_group: answer.goal.filter(|_| choice.early),
         coming: choice.coming,
         withdrawn: choice.withdrawn.and_then(withdrawal),
+        notice: None,
     }
 }
 

@@ -183,3 +183,21 @@ async fn an_event_of_a_newer_agent_does_not_keep_a_machine_from_its_patch() {
     assert_eq!(kept.len(), 1);
     assert!(!kept[0].exposed, "it was told before the exposure");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_hears_what_the_operator_tells_of_its_kernel() {
+    let world = World::new().await;
+    let secrets = machines(&world, 1).await;
+    let told = || world.check_in(&secrets[0], &check_in_request()).notice;
+    assert_eq!(told(), None);
+    let release = check_in_request().kernel.release;
+    let text = format!(
+        "[[kernel]]\nrelease = '{}'\ncovered-until = '2027-02-28'\n\
+         not-live-patched = [{{ cve = 'CVE-2026-89603', reason = 'it changes a structure' }}]\n",
+        release.as_str()
+    );
+    std::fs::write(world.notices(), text).unwrap();
+    let notice = told().unwrap();
+    assert_eq!(notice.covered_until, Some("2027-02-28".parse().unwrap()));
+    assert_eq!(notice.not_live_patched[0].reason, "it changes a structure");
+}

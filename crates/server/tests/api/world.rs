@@ -137,6 +137,8 @@ impl World {
             }),
         };
         config.public_url = Some("https://patches.example.org/".to_owned());
+        std::fs::write(at("notices.toml"), "").unwrap();
+        config.notices = Some(at("notices.toml"));
 
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -198,6 +200,10 @@ impl World {
 
     pub fn repository(&self) -> PathBuf {
         self.folder.path().join("repository")
+    }
+
+    pub fn notices(&self) -> PathBuf {
+        self.folder.path().join("notices.toml")
     }
 
     /// Publishes the three files of a live patch, as another process would.

@@ -40,6 +40,10 @@ pub struct Args {
     /// Seconds between two looks at a rollout's evidence.
     #[arg(long, default_value_t = ServerConfig::DEFAULT_LOOK_INTERVAL_SECS)]
     look_interval_secs: u64,
+    /// TOML file with what to tell the machines of a kernel: until when it is covered, and the
+    /// holes that could not be live patched. It is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    notices: Option<PathBuf>,
     /// Where people reach the service, like `https://patches.example.org`, for links in e-mails
     /// [default: where it listens].
     #[arg(long, value_name = "URL")]
@@ -82,6 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.check_in_interval_secs = args.check_in_interval_secs;
     config.look_interval_secs = args.look_interval_secs;
     config.mail = mail;
+    config.notices = args.notices;
     config.public_url = args.public_url;
     config.default_plan = match args.rollout_plan.as_str() {
         "none" => None,

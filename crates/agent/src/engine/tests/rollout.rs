@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use suture_protocol::{MachineState, Withdrawal};
+use suture_protocol::{KernelNotice, MachineState, OpenHole, Withdrawal};
 use suture_rollout::Offer;
 
 use crate::status::{CheckReport, Coverage, PatchState, WithdrawalReport};
@@ -25,6 +25,28 @@ async fn patch(machine: &Machine) -> PatchState {
 fn applied(text: &str) -> PatchState {
     let version = version(text);
     PatchState::Applied { version }
+}
+
+#[tokio::test]
+async fn what_the_vendor_tells_of_the_kernel_is_kept_until_it_tells_something_else() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await;
+    let hole = OpenHole {
+        cve: "CVE-2026-89603".to_owned(),
+        reason: "two\nlines".to_owned(),
+    };
+    service.desk().notice = Some(KernelNotice {
+        covered_until: Some("2027-02-28".parse().unwrap()),
+        not_live_patched: vec![hole],
+    });
+    machine.engine.refresh(false).await.unwrap();
+    let notice = machine.engine.report().await.unwrap().notice;
+    assert_eq!(notice.covered_until, Some("2027-02-28".parse().unwrap()));
+    assert_eq!(notice.not_live_patched[0].1, "twolines");
+    service.desk().notice = None;
+    machine.engine.refresh(false).await.unwrap();
+    let notice = machine.engine.report().await.unwrap().notice;
+    assert_eq!(notice, crate::state::Notice::default());
 }
 
 #[tokio::test]
