@@ -18,6 +18,7 @@ use crate::config;
 use crate::engine::{Engine, Refreshed};
 use crate::failure::Failure;
 use crate::files;
+use crate::idle;
 use crate::kernel_log::KernelLog;
 use crate::mode::Mode;
 use crate::paths::Paths;
@@ -136,6 +137,7 @@ async fn keep_patched(paths: Paths, engine: Arc<Engine>) {
             warn!("cannot follow the patch: {}", failure.one_line());
         }
         write_login_message(&paths, &engine).await;
+        idle::give_memory_back();
         let look = if engine.has_to_watch() {
             next.min(Instant::now() + WATCH)
         } else {

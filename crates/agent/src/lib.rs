@@ -17,6 +17,7 @@ pub mod facts;
 pub mod failure;
 pub mod files;
 pub mod http;
+pub mod idle;
 pub mod kernel_log;
 pub mod kernel_packages;
 pub mod lifecycle;

@@ -16,6 +16,7 @@ use super::{HostKernel, LoadError, Privileged};
 use crate::cli::print_error;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::idle;
 use crate::paths::Paths;
 use crate::sandbox::{self, ServiceUser};
 
@@ -72,6 +73,7 @@ fn hand_on(mut signals: Signals, daemon: Pid) {
 fn serve(socket: &OwnedFd, kernel: &dyn Privileged) -> io::Result<()> {
     while let Some((question, _)) = message::receive::<Question>(socket)? {
         let (answer, file) = answer(&question, kernel);
+        idle::give_memory_back();
         let sent = message::send(socket, &answer, file.as_ref().map(AsFd::as_fd));
         match sent {
             // The daemon was ended; the next read says so, too.

@@ -18,6 +18,7 @@ use super::message::{Answer, REQUEST_LIMIT, Request, problems};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::files;
+use crate::idle;
 
 /// Time for a caller to send its line, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,6 +77,7 @@ impl Listener {
                             debug!(%error, "a caller went away");
                         }
                         drop((caller, permit));
+                        idle::give_memory_back();
                     });
                 }
                 Err(error) => {
