@@ -290,6 +290,8 @@ impl State {
 
 /// How the names of unfinished files begin: ours, and the repository client's.
 const LEFTOVERS: [&str; 2] = [".new-", ".update-"];
+/// Folders within the directory: `tuf/metadata`.
+const DEEPEST: usize = 3;
 
 /// The agent's directory: `/var/lib/livepatch`, mode 0700.
 #[derive(Debug, Clone)]
@@ -405,21 +407,7 @@ impl StateDir {
 
     /// Removes what unfinished writes of an earlier run left. No other daemon may run.
     pub fn sweep(&self) -> io::Result<()> {
-        for dir in [self.path.clone(), self.datastore(), self.targets()] {
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                if !LEFTOVERS.iter().any(|start| name.starts_with(start)) {
-                    continue;
-                }
-                match entry.file_type()?.is_dir() {
-                    true => fs::remove_dir_all(entry.path())?,
-                    false => fs::remove_file(entry.path())?,
-                }
-            }
-        }
-        Ok(())
+        sweep(&self.path, DEEPEST)
     }
 
     pub fn clear_journal(&self) -> Result<(), StateError> {
@@ -445,6 +433,22 @@ impl StateDir {
         let path = self.secret_path();
         files::remove_durably(&path).map_err(|source| StateError::Write { path, source })
     }
+}
+
+fn sweep(dir: &Path, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let unfinished = LEFTOVERS.iter().any(|start| name.starts_with(start));
+        match (unfinished, entry.file_type()?.is_dir()) {
+            (true, true) => fs::remove_dir_all(entry.path())?,
+            (true, false) => fs::remove_file(entry.path())?,
+            (false, true) if depth > 0 => sweep(&entry.path(), depth - 1)?,
+            (false, _) => {}
+        }
+    }
+    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
@@ -598,6 +602,7 @@ mod tests {
         for leftover in [
             ".new-a1b2c3",
             "tuf/.update-x/timestamp.json",
+            "tuf/metadata/.new-x",
             "targets/.new-x",
         ] {
             tree.write(&format!("var/lib/livepatch/{leftover}"), b"half");
@@ -614,6 +619,7 @@ mod tests {
         };
         assert_eq!(names("var/lib/livepatch"), ["state.json", "targets", "tuf"]);
         assert_eq!(names("var/lib/livepatch/tuf"), ["metadata"]);
+        assert_eq!(names("var/lib/livepatch/tuf/metadata"), ["timestamp.json"]);
         assert!(names("var/lib/livepatch/targets").is_empty());
         dir.sweep().unwrap();
     }

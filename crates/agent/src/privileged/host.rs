@@ -125,8 +125,10 @@ pub fn explain(module_name: &str, error: &io::Error) -> Failure {
              certificate (`mokutil --import`) and restart",
         ),
         Some(Errno::PERM) => failure.hint(
-            "the kernel is locked down or module loading is switched off: see \
-             /sys/kernel/security/lockdown and /proc/sys/kernel/modules_disabled",
+            "if /sys/kernel/security/lockdown says `[integrity]` or `[confidentiality]`, as under \
+             Secure Boot, the kernel takes only modules that a key of its own signed: enrol the \
+             vendor's module signing certificate (`mokutil --import`) and restart; if \
+             /proc/sys/kernel/modules_disabled says 1, it takes none until a restart",
         ),
         Some(Errno::EXIST) => failure.hint(format!(
             "the module is loaded, but its patch is not in force; `rmmod {module_name}` lets it \
@@ -153,6 +155,7 @@ mod tests {
         hint: this kernel accepts signed modules only: enrol the vendor's module signing certificate (`mokutil --import`) and restart
         ");
         assert!(explain(Errno::EXIST).contains("`rmmod suture_104_1`"));
+        assert!(explain(Errno::PERM).contains("Secure Boot"));
         assert!(explain(Errno::INVAL).contains("dmesg"));
     }
 

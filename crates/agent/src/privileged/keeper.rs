@@ -22,6 +22,8 @@ use crate::sandbox::{self, ServiceUser};
 
 /// Runs until the daemon ends, and ends as it did.
 pub fn run(paths: &Paths) -> Result<ExitCode, Failure> {
+    // For the daemon as well, which inherits it.
+    idle::take_small_pages();
     let user = ServiceUser::find(paths)?;
     sandbox::hand_over(paths, user)?;
     let cannot =

@@ -115,7 +115,8 @@ fn metadata_of_an_older_version_is_not_taken_again() -> anyhow::Result<()> {
     server.stop()
 }
 
-/// As under Secure Boot: the kernel takes only modules that a key of its own signed.
+/// As under Secure Boot: the kernel takes only modules that a key of its own signed, because it
+/// was told so or because it is locked down.
 #[test]
 fn a_kernel_that_wants_its_own_signatures_says_how_to_enrol_a_key() -> anyhow::Result<()> {
     let site = Site::new()?;
@@ -123,25 +124,25 @@ fn a_kernel_that_wants_its_own_signatures_says_how_to_enrol_a_key() -> anyhow::R
     site.vendor.publish_untested("patch")?;
     let server = site.serve()?;
     let token = site.vendor.account("owner@localhost.localdomain")?;
-    let machine = site
-        .machine(&server)?
-        .kernel_argument("module.sig_enforce=1");
-    let guest = Guest::boot(machine.disk(site.vendor.path("disk"), "/var/lib/livepatch"))?;
-    let enforced = guest
-        .vm
-        .shell("cat /sys/module/module/parameters/sig_enforce")?;
-    assert_eq!(enforced.stdout.trim(), "Y");
-    let enabled = guest.livepatch(&["enable", &token])?;
-    assert!(enabled.success(), "it is enabled all the same: {enabled:?}");
-    assert_refused(
-        &guest.livepatch(&["refresh"])?,
-        &["the kernel refused the module", "mokutil --import"],
-    );
-    assert_nothing_loaded(&guest);
-    let shown = guest.livepatch(&["status"])?;
-    assert!(shown.stdout.contains("mokutil --import"), "{shown:?}");
-    let status = guest.status()?;
-    assert_eq!(status["Status"][0]["Livepatch"]["State"], "apply-failed");
+    for (number, argument) in ["module.sig_enforce=1", "lockdown=integrity"]
+        .into_iter()
+        .enumerate()
+    {
+        let machine = site.machine(&server)?.kernel_argument(argument);
+        let disk = site.vendor.path(&format!("disk-{number}"));
+        let guest = Guest::boot(machine.disk(disk, "/var/lib/livepatch"))?;
+        let enabled = guest.livepatch(&["enable", &token])?;
+        assert!(enabled.success(), "it is enabled all the same: {enabled:?}");
+        assert_refused(
+            &guest.livepatch(&["refresh"])?,
+            &["the kernel refused the module", "mokutil --import"],
+        );
+        assert_nothing_loaded(&guest);
+        let shown = guest.livepatch(&["status"])?;
+        assert!(shown.stdout.contains("mokutil --import"), "{shown:?}");
+        let status = guest.status()?;
+        assert_eq!(status["Status"][0]["Livepatch"]["State"], "apply-failed");
+    }
     server.stop()
 }
 

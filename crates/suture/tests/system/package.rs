@@ -14,8 +14,9 @@ use crate::site::{Site, assert_kernel_is_well};
 const HOLDER: &str = include_str!("../../../../probes/hold-syscall-entry.c");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/deb");
 
-/// Most that an idle agent may hold in memory of its own, in KiB.
-const MOST_MEMORY: u64 = 6 * 1024;
+/// Most that an idle agent may hold in memory of its own, both processes together, in KiB. This is a
+/// build for tests; `make bench-agent` tells of the one that is shipped.
+const MOST_MEMORY: u64 = 7 * 1024;
 
 /// Of systemd-analyze's scale, which ends at 10.
 const MOST_EXPOSURE: f64 = 4.5;

@@ -146,7 +146,10 @@ impl Ground {
         assert!(refreshed.success(), "{refreshed:?}\n{}", log());
         assert_eq!(guest.loaded_patches()?, ["suture_2_1"]);
         settle(guest, "2.1")?;
-        wait(guest, NOTHING_HALF_DONE).with_context(log)?;
+        wait(guest, NOTHING_HALF_DONE).with_context(|| {
+            let files = guest.vm.shell("ls -laR /var/lib/livepatch");
+            format!("{files:?}\n{}", log())
+        })?;
         assert_kernel_is_well(guest);
         Ok(())
     }
