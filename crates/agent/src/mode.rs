@@ -8,7 +8,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use suture_advisory::PatchVersion;
 
+use crate::failure::Failure;
 use crate::files;
 use crate::paths::Paths;
 
@@ -117,6 +119,12 @@ impl Brake {
         pulled
             .reduce(|one, other| if other.mode > one.mode { other } else { one })
             .unwrap_or_default()
+    }
+
+    /// Why a patch is not applied while it is on.
+    pub fn refusal(&self, version: PatchVersion) -> Failure {
+        let message = format!("patch {version} is not applied, a brake is on: {self}");
+        Failure::new(message).hint(self.hint())
     }
 
     /// How to release it.

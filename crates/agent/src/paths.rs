@@ -36,6 +36,12 @@ impl Paths {
         CONFIG_DIRS.map(|dir| self.at(dir))
     }
 
+    /// Those of them that only root can change: the daemon's user owns `/run/livepatch`.
+    pub fn guarded_config_dirs(&self) -> [PathBuf; 2] {
+        let [vendor, _, local] = self.config_dirs();
+        [vendor, local]
+    }
+
     /// The fragment that `livepatch config KEY=VALUE` writes.
     pub fn local_config(&self) -> PathBuf {
         self.at("etc/livepatch/config.d/90-local.toml")

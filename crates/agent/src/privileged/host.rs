@@ -34,13 +34,12 @@ impl HostKernel {
     fn prove(&self, version: PatchVersion) -> Result<VerifiedPatch, Failure> {
         let brake = Brake::read(&self.paths);
         if !brake.mode.may_apply() {
-            let message = format!("patch {version} is not applied, a brake is on: {brake}");
-            return Err(Failure::new(message).hint(brake.hint()));
+            return Err(brake.refusal(version));
         }
         self.is_newest(version)?;
         let kernel =
             facts::kernel_build(&self.paths).map_err(|error| Failure::from_error(&error))?;
-        let root = config::load(&self.paths)?.root;
+        let root = config::load_guarded(&self.paths)?.root;
         let scratch = self.paths.keeper_dir();
         files::create_dir(&scratch, 0o700).map_err(|error| {
             Failure::new(format!("cannot make `{}`", scratch.display())).because(error.to_string())
@@ -177,13 +176,9 @@ mod tests {
     #[test]
     fn what_is_not_proven_here_is_not_loaded_whoever_asks() {
         let tree = FakeTree::new();
-        let root = format!("{}/etc/livepatch/root.json", tree.path("").display());
         assert!(refusal(&tree, "2.1").starts_with("cannot read the trusted root"));
         tree.write("etc/livepatch/root.json", b"{}");
-        assert!(
-            refusal(&tree, "2.1").contains("no metadata of an earlier update"),
-            "{root}"
-        );
+        assert!(refusal(&tree, "2.1").contains("no metadata of an earlier update"));
         tree.patch("suture_2_1", true, Some(false));
         assert_eq!(
             refusal(&tree, "2.1"),
@@ -191,5 +186,16 @@ mod tests {
         );
         tree.write("etc/livepatch/mode", b"no-apply\n");
         assert!(refusal(&tree, "3.1").contains("a brake is on"));
+    }
+
+    #[test]
+    fn the_daemons_user_cannot_name_another_root() {
+        let tree = FakeTree::new();
+        tree.write("run/evil.json", b"{}");
+        let evil = format!("root = \"{}\"\n", tree.path("run/evil.json").display());
+        tree.write("run/livepatch/config.d/50-evil.toml", evil.as_bytes());
+        assert!(refusal(&tree, "2.1").contains("etc/livepatch/root.json"));
+        tree.write("etc/livepatch/config.d/50-site.toml", evil.as_bytes());
+        assert!(!refusal(&tree, "2.1").contains("etc/livepatch/root.json"));
     }
 }

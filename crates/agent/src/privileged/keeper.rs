@@ -37,6 +37,10 @@ pub fn run(paths: &Paths) -> Result<ExitCode, Failure> {
     let served = serve(&ours, &HostKernel::new(paths.clone()));
     // It waits for no answer of ours, nor starts another load.
     drop(ours);
+    if served.is_err() {
+        // Without a keeper it would go on, and apply nothing.
+        let _ = rustix::process::kill_process(Pid::from_child(&daemon), Signal::TERM);
+    }
     let ended = daemon.wait().map_err(cannot)?;
     served.map_err(|error| {
         Failure::new("the daemon sent something that is no question").because(error.to_string())
