@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{TargetKind, TargetName};
@@ -69,11 +70,8 @@ impl Patches {
         for kind in wanted.parts.kinds().iter().copied() {
             let name = target(kernel, version, kind);
             let bytes = client.read(&name).await?;
-            // `read` found it listed.
-            let hash = client
-                .find(kernel, version, kind)
-                .map(|it| it.sha256.clone());
-            let path = targets.join(format!("{}.{name}", hash.unwrap_or_default()));
+            let hash = hex::encode(Sha256::digest(&bytes));
+            let path = targets.join(format!("{hash}.{name}"));
             fs::write(&path, bytes).map_err(PatchError::cache(&path))?;
             written.push(path);
         }
@@ -125,17 +123,27 @@ fn target(kernel: &KernelBuild, version: PatchVersion, kind: TargetKind) -> Targ
     }
 }
 
-/// Copies such a folder for a reader who may not look into the first; nothing else that may lie
-/// there, and no file larger than a repository's may be.
-pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Whether a file of `targets`, named `SHA256.NAME`, is needed to load a patch of `kernel`.
+fn is_needed(file: &str, kernel: &KernelBuild) -> bool {
+    let name = file.split_once('.').map(|(_, name)| name.parse());
+    matches!(name, Some(Ok(TargetName { kernel: of, kind, .. }))
+        if of == *kernel && kind != TargetKind::Source)
+}
+
+/// Copies what a load on `kernel` needs of such a folder, for a reader who may not look into it: a
+/// whole repository may lie there. No file may be larger than a repository's.
+pub fn copy(from: &Path, to: &Path, kernel: &KernelBuild) -> io::Result<()> {
     for part in ["metadata", "targets"] {
         let (from, to) = (from.join(part), to.join(part));
         files::create_dir(&to, 0o755)?;
         for entry in fs::read_dir(&from)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let needed = part == "metadata" || is_needed(name, kernel);
+            if needed && entry.file_type()?.is_file() {
                 let bytes = files::read_bounded(&entry.path(), FILE_LIMIT)?;
-                fs::write(to.join(entry.file_name()), bytes)?;
+                fs::write(to.join(name), bytes)?;
             }
         }
     }

@@ -77,10 +77,7 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
 
 fn ask(paths: &Paths, kernel: &KernelBuild) -> Result<Series, Failure> {
     let settings = config::load(paths)?;
-    let server = settings.remote_server.clone().ok_or_else(|| {
-        Failure::new("no server is configured")
-            .hint("name it first: `livepatch config remote-server=https://livepatch.example.com`")
-    })?;
+    let server = settings.server()?;
     let cannot = |error: std::io::Error| {
         Failure::new("cannot ask the repository").because(error.to_string())
     };

@@ -84,10 +84,7 @@ fn fetch(
     folder: &Path,
 ) -> Result<(PatchVersion, Vec<PathBuf>), Failure> {
     let settings = config::load(paths)?;
-    let server = settings.remote_server.clone().ok_or_else(|| {
-        Failure::new("no server is configured")
-            .hint("name it first: `livepatch config remote-server=https://livepatch.example.com`")
-    })?;
+    let server = settings.server()?;
     let agent = http::client(&settings, &server).map_err(|error| Failure::from_error(&error))?;
     let (transport, parts) = match args.source {
         true => (

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use suture_advisory::PatchVersion;
 
-use super::refresh::{Refreshed, tell};
-use super::{WORK_PATIENCE, unexpected};
+use super::WORK_PATIENCE;
+use super::refresh::tell;
 use crate::carry;
 use crate::exit_code::ExitCode;
+use crate::facts;
 use crate::failure::Failure;
 use crate::paths::Paths;
-use crate::socket::{self, Answer, Request};
+use crate::socket::{self, Request};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -38,29 +39,19 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
         .because(error.to_string())
         .hint("`livepatch fetch --output FOLDER` makes such a folder")
     };
+    let kernel = facts::kernel_build(paths).map_err(|error| Failure::from_error(&error))?;
     let copy = tempfile::Builder::new()
         .prefix("livepatch-load-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir_in(paths.run())
         .map_err(cannot)?;
-    carry::copy(&args.folder, copy.path()).map_err(cannot)?;
+    carry::copy(&args.folder, copy.path(), &kernel).map_err(cannot)?;
     let request = Request::Load {
         folder: copy.path().to_owned(),
         version: args.version,
     };
-    match socket::call(&paths.socket(), &request, WORK_PATIENCE)? {
-        Answer::Refreshed {
-            before,
-            after,
-            problems,
-        } => tell(
-            &Refreshed {
-                before: &before,
-                after: &after,
-                what: "load",
-            },
-            &problems,
-        ),
-        _ => Err(unexpected()),
-    }
+    tell(
+        socket::call(&paths.socket(), &request, WORK_PATIENCE)?,
+        "load",
+    )
 }

@@ -19,38 +19,26 @@ pub fn run(paths: &Paths, args: &Args) -> Result<ExitCode, Failure> {
     let request = Request::Refresh {
         retry_quarantined: args.retry_quarantined,
     };
-    match socket::call(&paths.socket(), &request, WORK_PATIENCE)? {
-        Answer::Refreshed {
-            before,
-            after,
-            problems,
-        } => tell(
-            &Refreshed {
-                before: &before,
-                after: &after,
-                what: "refresh",
-            },
-            &problems,
-        ),
-        _ => Err(unexpected()),
-    }
+    let answer = socket::call(&paths.socket(), &request, WORK_PATIENCE)?;
+    tell(answer, "refresh")
 }
 
 /// What a command changed.
-pub(super) struct Refreshed<'a> {
-    pub before: &'a StatusReport,
-    pub after: &'a StatusReport,
-    pub what: &'a str,
-}
-
-pub(super) fn tell(it: &Refreshed<'_>, problems: &[Failure]) -> Result<ExitCode, Failure> {
+pub(super) fn tell(answer: Answer, command: &str) -> Result<ExitCode, Failure> {
+    let Answer::Refreshed {
+        before,
+        after,
+        problems,
+    } = answer
+    else {
+        return Err(unexpected());
+    };
     print(&format!(
-        "Before {what}:\n\n{}\nAfter {what}:\n\n{}",
-        three(it.before),
-        three(it.after),
-        what = it.what
+        "Before {command}:\n\n{}\nAfter {command}:\n\n{}",
+        three(&before),
+        three(&after)
     ))?;
-    Ok(show(problems))
+    Ok(show(&problems))
 }
 
 /// The three lines that integrations know.

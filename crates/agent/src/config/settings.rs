@@ -10,6 +10,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use super::{Fragment, Key, Span};
+use crate::failure::Failure;
 use crate::paths::Paths;
 
 /// Minutes between two check-ins, where the configuration names none.
@@ -108,6 +109,15 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// Where the service is; an error for whoever cannot do without.
+    pub fn server(&self) -> Result<Url, Failure> {
+        self.remote_server.clone().ok_or_else(|| {
+            Failure::new("no server is configured").hint(
+                "name it first: `livepatch config remote-server=https://livepatch.example.com`",
+            )
+        })
+    }
+
     /// Checks a merged configuration.
     pub fn check(merged: &Fragment, paths: &Paths) -> Result<Self, SettingsError> {
         let allow_plain_http = merged.allow_plain_http.unwrap_or(false);

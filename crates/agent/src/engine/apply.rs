@@ -8,7 +8,6 @@ use tracing::info;
 use super::Engine;
 use crate::failure::Failure;
 use crate::lifecycle::{Load, Subject};
-use crate::mode::Brake;
 use crate::patches::VerifiedPatch;
 use crate::privileged::{self, LoadError};
 use crate::stage::{Reason, Stage};
@@ -22,7 +21,7 @@ impl Engine {
         let brake = self.brake();
         if !brake.mode.may_apply() {
             self.rest(Reason::Refused);
-            return Err(braked(version, &brake));
+            return Err(brake.refusal(version));
         }
         if self.is_stopping() {
             self.rest(Reason::Refused);
@@ -144,11 +143,4 @@ impl Engine {
         );
         self.tell_once(name, kind);
     }
-}
-
-pub(super) fn braked(version: PatchVersion, brake: &Brake) -> Failure {
-    Failure::new(format!(
-        "patch {version} is not applied, a brake is on: {brake}"
-    ))
-    .hint(brake.hint())
 }

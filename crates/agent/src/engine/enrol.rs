@@ -29,7 +29,7 @@ impl Engine {
             return Err(unsupported(self.facts.kernel.release.as_str()));
         }
         let settings = config::load(&self.paths)?;
-        let server = settings.remote_server.clone().ok_or_else(no_server)?;
+        let server = settings.server()?;
         // The server makes the old secret void; the new one must find room.
         self.dir
             .check_writable()
@@ -165,9 +165,4 @@ pub(super) fn unsupported(release: &str) -> Failure {
         "unsupported kernel: `{release}` was built without live patching"
     ))
     .hint("a kernel with CONFIG_LIVEPATCH=y has the folder /sys/kernel/livepatch")
-}
-
-fn no_server() -> Failure {
-    Failure::new("no server is configured")
-        .hint("name it first: `livepatch config remote-server=https://livepatch.example.com`")
 }

@@ -8,7 +8,6 @@ use suture_rollout::Offer;
 use tracing::{info, warn};
 
 use super::Engine;
-use super::apply::braked;
 use super::check_in::Session;
 use crate::config;
 use crate::decide::{self, NextStep};
@@ -141,7 +140,7 @@ impl Engine {
                     self.bring(session, version, source, &mut refreshed).await?;
                     return Ok(refreshed);
                 }
-                refreshed.patch = Err(braked(version, &brake));
+                refreshed.patch = Err(brake.refusal(version));
             }
         }
         self.rest(Reason::Answered);

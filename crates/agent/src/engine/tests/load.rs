@@ -108,31 +108,39 @@ async fn a_folder_is_believed_no_more_than_a_server() {
 }
 
 #[tokio::test]
-async fn a_copy_has_what_the_folder_has() {
+async fn a_copy_has_what_a_load_needs_and_nothing_else() {
     let service = Service::start().await;
-    let folder = folder(&service, "104.1", Parts::Source).await;
+    let folder = folder(&service, "104.1", Parts::All).await;
     std::fs::write(folder.path().join("notes.txt"), b"not ours").unwrap();
-    let copy = tempfile::tempdir().unwrap();
-    carry::copy(folder.path(), copy.path()).unwrap();
+    let copy = |kernel| {
+        let copy = tempfile::tempdir().unwrap();
+        carry::copy(folder.path(), copy.path(), &kernel).unwrap();
+        copy
+    };
     let names = |folder: &std::path::Path| {
         let entries = std::fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
+        let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
         names.sort();
         names
     };
-    for part in ["metadata", "targets"] {
-        assert_eq!(
-            names(&folder.path().join(part)),
-            names(&copy.path().join(part))
-        );
-    }
-    assert_eq!(names(copy.path()), ["metadata", "targets"]);
-    // Nobody can load from it: the module is not there.
+    let ours = copy(FakeTree::kernel());
+    let metadata = |folder: &std::path::Path| names(&folder.join("metadata"));
+    assert_eq!(metadata(ours.path()), metadata(folder.path()));
+    assert_eq!(names(ours.path()), ["metadata", "targets"]);
+    let targets = names(&ours.path().join("targets"));
+    assert_eq!(targets.len(), 2, "the source stays: {targets:?}");
     let machine = Machine::new(&service);
-    let error = machine
-        .engine
-        .load_from(copy.path(), None)
-        .await
-        .unwrap_err();
+    machine.engine.load_from(ours.path(), None).await.unwrap();
+    assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
+
+    // For another kernel there is nothing.
+    let mut other = FakeTree::kernel();
+    other.release = "6.1.0-99-amd64".parse().unwrap();
+    let theirs = copy(other);
+    assert!(names(&theirs.path().join("targets")).is_empty());
+    let machine = Machine::new(&service);
+    let error = machine.engine.load_from(theirs.path(), None).await;
+    let error = error.unwrap_err();
     assert!(error.one_line().contains("missing"), "{error}");
 }
