@@ -10,6 +10,7 @@ mod check_in;
 mod clock;
 mod error;
 mod event;
+mod lease;
 mod machine;
 mod operator;
 mod random_id;
@@ -28,6 +29,7 @@ pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};
 pub use event::{Sign, shortened, tells_harm};
+pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};
 pub use rollout::{

@@ -6,8 +6,8 @@ use suture_protocol::MachineId;
 
 use crate::{
     Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, IssuedToken,
-    Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore, SignUpStore,
-    StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    LeaseStore, Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore,
+    SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
@@ -16,7 +16,7 @@ use crate::{
 /// Every method is one transaction: it happens wholly, with its audit entry, or not at all.
 /// Times are kept to the millisecond.
 #[async_trait]
-pub trait Store: RolloutStore + OperatorStore + SignUpStore {
+pub trait Store: RolloutStore + OperatorStore + SignUpStore + LeaseStore {
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

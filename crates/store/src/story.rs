@@ -6,6 +6,7 @@
 //!
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
+mod leases;
 mod operators;
 mod rollouts;
 mod sign_up;
@@ -37,6 +38,7 @@ pub async fn run(store: Arc<dyn Store>) {
     rollouts::run(store).await;
     operators::run(store).await;
     sign_up::run(store).await;
+    leases::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors
@@ -94,6 +96,12 @@ pub async fn one_machine_enrolling_many_times_is_one_machine(store: Arc<dyn Stor
 /// stores are doors to the same database, as several processes hold them.
 pub async fn the_cap_holds_under_concurrent_check_ins(stores: &[Arc<dyn Store>]) {
     rollouts::the_cap_holds(stores).await;
+}
+
+/// Machines tell while the service looks; each word is counted in one look. The stores are doors
+/// to the same database, as several processes hold them.
+pub async fn each_word_counts_in_one_look(stores: &[Arc<dyn Store>]) {
+    rollouts::each_word_counts_in_one_look(stores).await;
 }
 
 async fn accounts_have_distinct_addresses(store: &dyn Store) {

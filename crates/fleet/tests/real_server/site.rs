@@ -14,7 +14,7 @@ use suture_rollout::Plan;
 use suture_store::{
     Actor, Clock as _, NewAccount, Rollout, RolloutStore as _, Store as _, SystemClock,
 };
-use suture_store_sqlite::SqliteStore;
+use suture_store_sql::SqliteStore;
 use tempfile::TempDir;
 
 /// The standard plan's shape with times that a test can wait for.

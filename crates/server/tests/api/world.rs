@@ -19,7 +19,7 @@ use suture_store::{
     Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, OperatorStore as _,
     Plan, Rollout, RolloutStore as _, Store,
 };
-use suture_store_sqlite::SqliteStore;
+use suture_store_sql::SqliteStore;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -491,3 +491,58 @@ pub async fn the_cap_holds(stores: &[Arc<dyn Store>]) {
     let exposed = store.exposed_machines(rollout.id, 100).await;
     assert_eq!(exposed.expect("listed").len(), 5);
 }
+
+/// Machines tell while the service looks, again and again; each word is counted in one look. The
+/// stores are doors to the same database.
+pub async fn each_word_counts_in_one_look(stores: &[Arc<dyn Store>]) {
+    let store = Arc::clone(&stores[0]);
+    let store = store.as_ref();
+    let mut secrets = Vec::new();
+    for each in 0..8 {
+        let email = format!("word-{each}@example.org");
+        let (_, token) = account_with_token(store, &email).await;
+        for number in 1..=3 {
+            let machine = enrol(store, &token.secret, number).await.expect("enrolled");
+            secrets.push(machine.secret);
+        }
+    }
+    let mut rollout = begin(store, "302.1", RolloutPlan::immediate(), at(60)).await;
+    for secret in &secrets {
+        tell(store, secret, "302.1", &[], at(61)).await;
+    }
+    let finished = EventKind::TransitionFinished {
+        version: rollout.scope.version,
+        millis: 20,
+    };
+    let mut telling: Vec<_> = secrets
+        .iter()
+        .zip(stores.iter().cycle())
+        .map(|(secret, store)| {
+            let (store, secret) = (Arc::clone(store), secret.clone());
+            let word = event(1, finished.clone());
+            tokio::spawn(async move {
+                tell(store.as_ref(), &secret, "302.1", &[word], at(62)).await;
+            })
+        })
+        .collect();
+    let mut counted = 0;
+    loop {
+        let all_told = telling.is_empty();
+        let look = observed(store, &rollout, at(63)).await;
+        counted += look.observation.tick.applications.finished;
+        assert!(
+            store
+                .record_look(&rollout, &look, at(63))
+                .await
+                .expect("kept")
+        );
+        rollout = store.rollout(rollout.id).await.expect("there");
+        if all_told {
+            break;
+        }
+        if let Some(next) = telling.pop() {
+            next.await.expect("no panic");
+        }
+    }
+    assert_eq!(counted, secrets.len() as u64);
+}

@@ -1,24 +1,21 @@
 //! `suture admin`
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::Subcommand;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
 use suture_store::{
     Account, Actor, AuditEntry, EmailAddress, GroupName, NewAccount, OperatorKeyEntry,
-    OperatorKeyId, OperatorName, OperatorStore as _, Plan, RolloutStore as _, Store, TokenLabel,
+    OperatorKeyId, OperatorName, Plan, Store, TokenLabel,
 };
-use suture_store_sqlite::SqliteStore;
 
+use super::database::DatabaseArgs;
 use super::output::print;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Database file.
-    #[arg(long, default_value = "suture.db", global = true)]
-    database: PathBuf,
+    #[command(flatten)]
+    database: DatabaseArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -101,7 +98,8 @@ enum TokenCommand {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let store = SqliteStore::open(&args.database).await?;
+    let store = args.database.open().await?;
+    let store = store.as_ref();
     let now = crate::clock::now();
     let by = operator()?;
     match args.command {
@@ -114,14 +112,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("{}\t{}", account.email, account.plan.as_str());
         }
         Command::Account(AccountCommand::SetPlan { email, plan }) => {
-            let account = find(&store, &email).await?;
+            let account = find(store, &email).await?;
             let account = store
                 .set_plan(account.id, parse_plan(&plan)?, &by, now)
                 .await?;
             println!("{}\t{}", account.email, account.plan.as_str());
         }
         Command::Account(AccountCommand::Early { email, preference }) => {
-            let account = find(&store, &email).await?;
+            let account = find(store, &email).await?;
             let wanted = parse_preference(&preference)?;
             store
                 .set_early_preference(account.id, wanted, &by, now)
@@ -133,7 +131,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             machine,
             group,
         } => {
-            let account = find(&store, &email).await?;
+            let account = find(store, &email).await?;
             let group: Option<GroupName> = group.map(|name| name.parse()).transpose()?;
             let machine = store
                 .set_machine_group(account.id, &machine, group.as_ref(), &by, now)
@@ -166,13 +164,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             }
         }
         Command::Token(TokenCommand::Create { email, label }) => {
-            let account = find(&store, &email).await?;
+            let account = find(store, &email).await?;
             let label: TokenLabel = label.parse()?;
             let issued = store.create_token(account.id, &label, &by, now).await?;
             println!("{}", issued.secret.expose());
         }
         Command::Token(TokenCommand::List { email }) => {
-            for token in store.tokens(find(&store, &email).await?.id).await? {
+            for token in store.tokens(find(store, &email).await?.id).await? {
                 let state = token
                     .revoked
                     .map_or("valid".to_owned(), |at| format!("revoked {at}"));
@@ -187,7 +185,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("revoked {}", token.id);
         }
         Command::Machines { email } => {
-            for machine in store.machines(find(&store, &email).await?.id).await? {
+            for machine in store.machines(find(store, &email).await?.id).await? {
                 let seen = machine
                     .last_check_in
                     .map_or("never".to_owned(), |last| last.at.to_string());
@@ -223,7 +221,7 @@ fn audit_line(entry: &AuditEntry) -> String {
     format!("{at}\t{actor}\t{action}\t{subject}\t{account}{reason}\n")
 }
 
-async fn find(store: &SqliteStore, email: &str) -> anyhow::Result<Account> {
+async fn find(store: &dyn Store, email: &str) -> anyhow::Result<Account> {
     let email: EmailAddress = email.parse()?;
     Ok(store.account_by_email(&email).await?)
 }

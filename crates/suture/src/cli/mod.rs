@@ -3,6 +3,7 @@
 mod admin;
 mod advisory;
 mod build;
+mod database;
 mod differ;
 mod fix;
 mod judge;

@@ -14,18 +14,17 @@ use suture_kernel::KernelRelease;
 use suture_protocol::TargetKind;
 use suture_repository::Catalogue;
 use suture_rollout::{Published, RolloutId, Scope};
-use suture_store::{HandChange, NewRollout, Rollout, RolloutStore as _};
-use suture_store_sqlite::SqliteStore;
+use suture_store::{HandChange, NewRollout, Rollout, Store};
 
 pub use plan::read as read_plan;
 
+use super::database::DatabaseArgs;
 use super::output::print;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Database file.
-    #[arg(long, default_value = "suture.db", global = true)]
-    database: PathBuf,
+    #[command(flatten)]
+    database: DatabaseArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,18 +91,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Plan { plan } => plan::print_plan(&plan),
         Command::Verify(verify) => draw::verify(&verify),
         command => {
-            let path = &args.database;
-            anyhow::ensure!(
-                path.exists(),
-                "there is no database `{}`; name the one of `suture serve` with --database",
-                path.display()
-            );
-            run_on(&SqliteStore::open(path).await?, command).await
+            let store = args.database.open_existing().await?;
+            run_on(store.as_ref(), command).await
         }
     }
 }
 
-async fn run_on(store: &SqliteStore, command: Command) -> anyhow::Result<()> {
+async fn run_on(store: &dyn Store, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List => {
             for rollout in store.rollouts().await? {
@@ -145,7 +139,7 @@ fn line(rollout: &Rollout) -> String {
     )
 }
 
-async fn start(store: &SqliteStore, args: StartArgs) -> anyhow::Result<()> {
+async fn start(store: &dyn Store, args: StartArgs) -> anyhow::Result<()> {
     let published = published(&args.repository).await?;
     let builds: Vec<_> = published
         .iter()
@@ -186,7 +180,7 @@ async fn start(store: &SqliteStore, args: StartArgs) -> anyhow::Result<()> {
     ))
 }
 
-async fn change(store: &SqliteStore, args: &ChangeArgs, change: HandChange) -> anyhow::Result<()> {
+async fn change(store: &dyn Store, args: &ChangeArgs, change: HandChange) -> anyhow::Result<()> {
     let rollout = find(store, &args.rollout).await?;
     let (by, now) = (super::admin::operator()?, crate::clock::now());
     let rollout = store.change_rollout(rollout.id, &change, &by, now).await?;
@@ -194,7 +188,7 @@ async fn change(store: &SqliteStore, args: &ChangeArgs, change: HandChange) -> a
 }
 
 /// The rollout that a version or an id names; of several of one version, the newest.
-async fn find(store: &SqliteStore, name: &str) -> anyhow::Result<Rollout> {
+async fn find(store: &dyn Store, name: &str) -> anyhow::Result<Rollout> {
     if let Ok(id) = name.parse::<RolloutId>() {
         return Ok(store.rollout(id).await?);
     }

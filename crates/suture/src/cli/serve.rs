@@ -7,17 +7,17 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use suture_server::{MailConfig, ServerConfig, Tls};
 use suture_store::SystemClock;
-use suture_store_sqlite::SqliteStore;
 use tokio::sync::oneshot;
+
+use super::database::DatabaseArgs;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
-    /// Database file, made if missing.
-    #[arg(long, default_value = "suture.db")]
-    database: PathBuf,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Folder of the repository.
     #[arg(long)]
     repository: PathBuf,
@@ -92,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "none" => None,
         plan => Some(super::rollout::read_plan(plan)?),
     };
-    let store = SqliteStore::open(&args.database).await?;
+    let store = args.database.open().await?;
     let (ready, is_ready) = oneshot::channel();
     let announce = tokio::spawn(async move {
         if let Ok(address) = is_ready.await {
@@ -100,14 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("listening on {scheme}://{address}");
         }
     });
-    suture_server::serve(
-        config,
-        Arc::new(store),
-        Arc::new(SystemClock),
-        ready,
-        stop_signal()?,
-    )
-    .await?;
+    suture_server::serve(config, store, Arc::new(SystemClock), ready, stop_signal()?).await?;
     announce.abort();
     Ok(())
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use suture_rollout::{DrawRecord, Place};
-use suture_store::{Rollout, RolloutStore as _};
-use suture_store_sqlite::SqliteStore;
+use suture_store::{Rollout, Store};
 
 use crate::cli::output::print;
 
@@ -21,7 +20,7 @@ pub struct VerifyArgs {
     unit: Option<String>,
 }
 
-pub async fn print_record(store: &SqliteStore, rollout: &Rollout) -> anyhow::Result<()> {
+pub async fn print_record(store: &dyn Store, rollout: &Rollout) -> anyhow::Result<()> {
     let list = store.draw_list(rollout.id).await?;
     let record = suture_server::view::DrawRecord::new(rollout, &list);
     print(&(serde_json::to_string_pretty(&record)? + "\n"))

@@ -8,8 +8,7 @@ use suture_advisory::PatchVersion;
 use suture_rollout::preview::{Circumstances, Preview};
 use suture_rollout::{Plan, Scope};
 use suture_server::ServerConfig;
-use suture_store::RolloutStore as _;
-use suture_store_sqlite::SqliteStore;
+use suture_store::Store;
 
 use super::show::Format;
 use crate::cli::output::print;
@@ -62,7 +61,7 @@ pub fn print_plan(name: &str) -> anyhow::Result<()> {
     print(&text)
 }
 
-pub async fn preview(store: &SqliteStore, args: &PreviewArgs) -> anyhow::Result<()> {
+pub async fn preview(store: &dyn Store, args: &PreviewArgs) -> anyhow::Result<()> {
     let plan = read(&args.plan)?;
     let now = crate::clock::now();
     let sizes = match (args.version, &args.repository) {
@@ -98,8 +97,8 @@ pub async fn preview(store: &SqliteStore, args: &PreviewArgs) -> anyhow::Result<
 }
 
 /// As if every enrolled machine were covered.
-async fn all_machines(store: &SqliteStore) -> anyhow::Result<suture_store::FleetSizes> {
-    use suture_store::{FleetSizes, Plan, Store as _};
+async fn all_machines(store: &dyn Store) -> anyhow::Result<suture_store::FleetSizes> {
+    use suture_store::{FleetSizes, Plan};
     let mut sizes = FleetSizes::default();
     for account in store.accounts().await? {
         let machines = store.machines(account.id).await?.len() as u64;

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use suture_server::view::{self, Audience, RolloutView};
-use suture_store::{Rollout, RolloutStore as _};
-use suture_store_sqlite::SqliteStore;
+use suture_store::{Rollout, Store};
 
 use crate::cli::output::print;
 
@@ -31,7 +30,7 @@ pub enum Format {
     Json,
 }
 
-pub async fn show(store: &SqliteStore, args: &Args) -> anyhow::Result<()> {
+pub async fn show(store: &dyn Store, args: &Args) -> anyhow::Result<()> {
     let rollout = wait(store, args).await?;
     let id = rollout.id;
     let looks = store.looks(id, view::MAX_LOOKS).await?;
@@ -54,7 +53,7 @@ pub async fn show(store: &SqliteStore, args: &Args) -> anyhow::Result<()> {
     }
 }
 
-async fn wait(store: &SqliteStore, args: &Args) -> anyhow::Result<Rollout> {
+async fn wait(store: &dyn Store, args: &Args) -> anyhow::Result<Rollout> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout_secs);
     loop {
         let found = super::find(store, &args.rollout).await;

@@ -1,0 +1,99 @@
+//! What PostgreSQL says in its own way.
+
+use suture_store::StoreError;
+
+pub use super::open::PostgresStore as Database;
+
+pub type Connection = sqlx::PgConnection;
+
+/// `serialization_failure` and `deadlock_detected` (source: PostgreSQL's documentation,
+/// appendix A). The transaction changed nothing.
+const LOST_RACES: [&str; 2] = ["40001", "40P01"];
+
+/// Whether a transaction was refused because of another one.
+pub fn lost_race(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else {
+        return false;
+    };
+    source
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(|error| error.code())
+        .is_some_and(|code| LOST_RACES.contains(&&*code))
+}
+
+/// The condition that row `m` of table `machine` has one of the kernel builds in the numbered
+/// argument, which `kernels::covered` makes.
+macro_rules! is_covered {
+    ($argument:literal) => {
+        concat!(
+            "((m.release, m.architecture, m.build_id) IN (SELECT value ->> 0, value ->> 1, \
+             value ->> 2 FROM jsonb_array_elements(CAST(",
+            $argument,
+            " AS jsonb))))"
+        )
+    };
+}
+
+/// The texts of a JSON list.
+macro_rules! each_text {
+    ($argument:literal) => {
+        concat!(
+            "(SELECT value FROM jsonb_array_elements_text(CAST(",
+            $argument,
+            " AS jsonb)))"
+        )
+    };
+}
+
+/// The numbers of a JSON list.
+macro_rules! each_number {
+    ($argument:literal) => {
+        concat!(
+            "(SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(",
+            $argument,
+            " AS jsonb)))"
+        )
+    };
+}
+
+/// The condition that a column is this e-mail address, whatever the case.
+macro_rules! is_address {
+    ($column:literal, $argument:literal) => {
+        concat!("lower(", $column, ") = lower(", $argument, ")")
+    };
+}
+
+/// A condition that an index of the rows for which it holds can serve.
+macro_rules! is_true {
+    ($column:literal) => {
+        $column
+    };
+}
+
+/// Milliseconds since 1970 by the database's clock, which is one for all servers.
+macro_rules! now_ms {
+    () => {
+        "CAST(extract(epoch FROM now()) * 1000 AS bigint)"
+    };
+}
+
+/// The rollout's row counts its findings: who adds one changes that row, so of two that add one
+/// the second comes after the first has committed, and numbers grow in the order of commits. A
+/// sequence would give them out in the order of asking.
+pub const ADD_FINDING: &str = "WITH next AS (
+         UPDATE rollout SET findings = findings + 1
+         WHERE id = $1
+             AND NOT EXISTS (
+                 SELECT 1 FROM finding WHERE rollout_id = $1 AND account_id = $2
+                     AND machine_id = $3 AND kind = $4)
+             AND NOT ($9 AND EXISTS (
+                 SELECT 1 FROM finding WHERE rollout_id = $1 AND account_id = $2 AND kind = $4
+                     AND at_ms > $8 - $10 AND at_ms <= $8))
+         RETURNING findings
+     )
+     INSERT INTO finding
+         (rollout_id, account_id, machine_id, kind, exposed, paid, steady, at_ms, number)
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8, findings FROM next";
+
+pub(super) use {each_number, each_text, is_address, is_covered, is_true, now_ms};

@@ -1,0 +1,111 @@
+//! Opening the file.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use suture_store::StoreError;
+
+use super::tables::Courses;
+use crate::OpenError;
+use crate::column::database;
+use crate::retry::Line;
+
+/// How long one process waits for another that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+/// The store in an SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    reader: SqlitePool,
+    pub(super) courses: Arc<Courses>,
+    pub(super) line: Line,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it where there is none (readable by its owner only), and brings
+    /// its tables to this program's version.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        create_private(path).map_err(|source| OpenError::Create {
+            path: path.into(),
+            source,
+        })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A machine that was told its new secret must find it here after a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let open = |source| OpenError::Open {
+            path: path.into(),
+            source,
+        };
+        let one = SqlitePoolOptions::new().max_connections(1);
+        let writer = one.connect_with(options.clone()).await.map_err(open)?;
+        let migrate = |source| OpenError::Migrate {
+            path: path.into(),
+            source,
+        };
+        sqlx::migrate!("migrations/sqlite")
+            .run(&writer)
+            .await
+            .map_err(migrate)?;
+        let several = SqlitePoolOptions::new().max_connections(READERS);
+        let reader = several
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(open)?;
+        Ok(Self {
+            writer,
+            reader,
+            courses: Arc::default(),
+            line: Line::default(),
+        })
+    }
+
+    /// Waits for open transactions and closes the file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    /// A transaction that holds the write lock from its start.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
+        begun.map_err(database("start a transaction"))
+    }
+
+    /// A connection for single statements that only read.
+    pub(super) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let acquired = self.reader.acquire().await;
+        acquired.map_err(database("open a connection"))
+    }
+
+    /// A transaction whose statements read one state.
+    pub(super) async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        let begun = self.reader.begin().await;
+        begun.map_err(database("start a transaction"))
+    }
+}
+
+/// SQLite gives its log files the mode of the database file.
+fn create_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}

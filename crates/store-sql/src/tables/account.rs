@@ -1,0 +1,256 @@
+//! Table `account`.
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+use suture_rollout::EarlyPreference;
+use suture_store::{
+    Account, AccountId, Action, Actor, AuditEntry, Credentials, EmailAddress, InconsistentRow,
+    NewAccount, PasswordHash, Plan, StoreError, Subject,
+};
+
+use super::dialect::{Connection, is_address};
+use super::{application, audit, machine, password_reset, session, token};
+use crate::column::{database, parse, parse_option, time};
+
+const TABLE: &str = "account";
+
+#[derive(FromRow)]
+pub struct AccountRow {
+    id: String,
+    email: String,
+    plan: String,
+    early: String,
+    created_ms: i64,
+}
+
+impl TryFrom<AccountRow> for Account {
+    type Error = InconsistentRow;
+
+    fn try_from(row: AccountRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            id: parse(TABLE, "id", &row.id)?,
+            email: parse(TABLE, "email", &row.email)?,
+            plan: parse(TABLE, "plan", &row.plan)?,
+            early: early_preference(&row.early)?,
+            created: time(TABLE, "created_ms", row.created_ms)?,
+        })
+    }
+}
+
+pub async fn create(
+    connection: &mut Connection,
+    new: &NewAccount,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "INSERT INTO account (id, email, plan, created_ms) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING
+         RETURNING id, email, plan, early, created_ms",
+    )
+    .bind(AccountId::random().to_string())
+    .bind(new.email.as_str())
+    .bind(new.plan.as_str())
+    .bind(now.as_millisecond())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("create an account"))?;
+    let row = row.ok_or_else(|| StoreError::EmailTaken {
+        email: new.email.clone(),
+    })?;
+    let account = Account::try_from(row)?;
+    let line = line(account.id, Action::CreateAccount, by, now);
+    audit::add(connection, line).await?;
+    Ok(account)
+}
+
+pub async fn set_plan(
+    connection: &mut Connection,
+    account: AccountId,
+    plan: Plan,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "UPDATE account SET plan = $2 WHERE id = $1 AND deleted_ms IS NULL
+         RETURNING id, email, plan, early, created_ms",
+    )
+    .bind(account.to_string())
+    .bind(plan.as_str())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change a plan"))?;
+    let row = row.ok_or(StoreError::UnknownAccount { account })?;
+    let line = line(account, Action::ChangePlan, by, now);
+    audit::add(connection, line).await?;
+    Ok(row.try_into()?)
+}
+
+/// Sets what the account wants of early groups.
+pub async fn set_early(
+    connection: &mut Connection,
+    account: AccountId,
+    preference: EarlyPreference,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(
+        "UPDATE account SET early = $2 WHERE id = $1 AND deleted_ms IS NULL
+         RETURNING id, email, plan, early, created_ms",
+    )
+    .bind(account.to_string())
+    .bind(early_text(preference))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change an account's early preference"))?;
+    let row = row.ok_or(StoreError::UnknownAccount { account })?;
+    let line = AuditEntry {
+        reason: Some(early_text(preference).to_owned()),
+        ..line(account, Action::ChangeEarlyPreference, by, now)
+    };
+    audit::add(connection, line).await?;
+    Ok(row.try_into()?)
+}
+
+#[derive(FromRow)]
+struct CredentialsRow {
+    id: String,
+    password_hash: Option<String>,
+}
+
+/// What signs the owner of an address in.
+pub async fn credentials(
+    connection: &mut Connection,
+    email: &EmailAddress,
+) -> Result<Option<Credentials>, StoreError> {
+    let row: Option<CredentialsRow> = sqlx::query_as(concat!(
+        "SELECT id, password_hash FROM account WHERE ",
+        is_address!("email", "$1")
+    ))
+    .bind(email.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find an account"))?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Credentials {
+        account: parse(TABLE, "id", &row.id)?,
+        password: parse_option(TABLE, "password_hash", row.password_hash.as_deref())?,
+    }))
+}
+
+pub async fn set_password(
+    connection: &mut Connection,
+    account: AccountId,
+    password: &PasswordHash,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE account SET password_hash = $2 WHERE id = $1")
+        .bind(account.to_string())
+        .bind(password.expose())
+        .execute(connection)
+        .await
+        .map_err(database("set a password"))?;
+    Ok(())
+}
+
+/// Releases, revokes and ends all that the account has, and forgets whose it was. The address in
+/// its place can be nobody's (source: RFC 2606, `.invalid`), and is free to register again.
+pub async fn delete(
+    connection: &mut Connection,
+    account: AccountId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let by = Actor::Owner(account);
+    for machine in machine::of_account(&mut *connection, account).await? {
+        machine::release(&mut *connection, account, &machine.id, &by, now).await?;
+    }
+    for token in token::of_account(&mut *connection, account).await? {
+        token::revoke(&mut *connection, token.id, &by, now).await?;
+    }
+    let known = by_id(&mut *connection, account).await?;
+    application::forget(&mut *connection, &known.email).await?;
+    password_reset::end_all(&mut *connection, account).await?;
+    session::end_all_of_account(&mut *connection, account).await?;
+    sqlx::query(
+        "UPDATE account SET email = id || '@deleted.invalid', password_hash = NULL,
+             deleted_ms = $2 WHERE id = $1",
+    )
+    .bind(account.to_string())
+    .bind(now.as_millisecond())
+    .execute(&mut *connection)
+    .await
+    .map_err(database("delete an account"))?;
+    audit::add(connection, line(account, Action::DeleteAccount, &by, now)).await
+}
+
+/// The audit log's line of a change to the account itself.
+pub fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: Some(account),
+        subject: Subject::Account(account),
+        reason: None,
+    }
+}
+
+fn early_text(preference: EarlyPreference) -> &'static str {
+    match preference {
+        EarlyPreference::Drawn => "drawn",
+        EarlyPreference::Always => "always",
+        EarlyPreference::Never => "never",
+    }
+}
+
+pub fn early_preference(text: &str) -> Result<EarlyPreference, InconsistentRow> {
+    [
+        EarlyPreference::Drawn,
+        EarlyPreference::Always,
+        EarlyPreference::Never,
+    ]
+    .into_iter()
+    .find(|preference| early_text(*preference) == text)
+    .ok_or_else(|| InconsistentRow::new(TABLE, "early", "no such preference"))
+}
+
+pub async fn all(connection: &mut Connection) -> Result<Vec<Account>, StoreError> {
+    let rows: Vec<AccountRow> =
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE deleted_ms IS NULL ORDER BY email")
+            .fetch_all(connection)
+            .await
+            .map_err(database("list accounts"))?;
+    Ok(rows
+        .into_iter()
+        .map(Account::try_from)
+        .collect::<Result<_, _>>()?)
+}
+
+pub async fn by_email(
+    connection: &mut Connection,
+    email: &EmailAddress,
+) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> = sqlx::query_as(concat!(
+        "SELECT id, email, plan, early, created_ms FROM account WHERE ",
+        is_address!("email", "$1")
+    ))
+    .bind(email.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find an account"))?;
+    let row = row.ok_or_else(|| StoreError::UnknownEmail {
+        email: email.clone(),
+    })?;
+    Ok(row.try_into()?)
+}
+
+pub async fn by_id(connection: &mut Connection, account: AccountId) -> Result<Account, StoreError> {
+    let row: Option<AccountRow> =
+        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE id = $1 AND deleted_ms IS NULL")
+            .bind(account.to_string())
+            .fetch_optional(connection)
+            .await
+            .map_err(database("find an account"))?;
+    Ok(row
+        .ok_or(StoreError::UnknownAccount { account })?
+        .try_into()?)
+}

@@ -1,0 +1,376 @@
+//! Table `machine`.
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+use suture_kernel::KernelBuild;
+use suture_protocol::MachineId;
+use suture_store::{
+    AccountId, AccountToken, Action, Actor, AuditEntry, CheckIn, Enrolment, FailureText, GroupName,
+    InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, Plan, ReportedState,
+    SecretHash, StoreError, Subject, TokenGrant,
+};
+
+use super::course::Courses;
+use super::dialect::Connection;
+use super::{account, audit, check_in, exposure, token};
+use crate::column::{database, parse, parse_option, time};
+
+const TABLE: &str = "machine";
+
+/// The columns of [`MachineRow`], after a statement's own words.
+macro_rules! with_columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
+              token_id, created_ms, enrolled_ms, group_name, steady_since_ms, checked_in_ms,
+              boot_id, boot_ms, state, applied, failure ",
+            $after
+        )
+    };
+}
+
+#[derive(FromRow)]
+struct MachineRow {
+    account_id: String,
+    machine_id: String,
+    hostname: String,
+    release: String,
+    architecture: String,
+    build_id: String,
+    agent_version: String,
+    token_id: String,
+    created_ms: i64,
+    enrolled_ms: i64,
+    group_name: Option<String>,
+    steady_since_ms: i64,
+    #[sqlx(flatten)]
+    check_in: CheckInColumns,
+}
+
+/// The latest check-in; all null before the first.
+#[derive(FromRow)]
+struct CheckInColumns {
+    checked_in_ms: Option<i64>,
+    boot_id: Option<String>,
+    boot_ms: Option<i64>,
+    state: Option<String>,
+    applied: Option<String>,
+    failure: Option<String>,
+}
+
+impl TryFrom<MachineRow> for Machine {
+    type Error = InconsistentRow;
+
+    fn try_from(row: MachineRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            account: parse(TABLE, "account_id", &row.account_id)?,
+            id: parse(TABLE, "machine_id", &row.machine_id)?,
+            hostname: parse(TABLE, "hostname", &row.hostname)?,
+            kernel: KernelBuild {
+                release: parse(TABLE, "release", &row.release)?,
+                architecture: parse(TABLE, "architecture", &row.architecture)?,
+                build_id: parse(TABLE, "build_id", &row.build_id)?,
+            },
+            agent_version: parse(TABLE, "agent_version", &row.agent_version)?,
+            token: parse(TABLE, "token_id", &row.token_id)?,
+            created: time(TABLE, "created_ms", row.created_ms)?,
+            enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
+            group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
+            steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
+            last_check_in: row.check_in.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<CheckInColumns> for Option<LastCheckIn> {
+    type Error = InconsistentRow;
+
+    fn try_from(row: CheckInColumns) -> Result<Self, InconsistentRow> {
+        let Some(checked_in_ms) = row.checked_in_ms else {
+            return Ok(None);
+        };
+        let state = ReportedState::from_parts(
+            row.state.as_deref().unwrap_or_default(),
+            row.failure.as_deref(),
+        );
+        Ok(Some(LastCheckIn {
+            at: time(TABLE, "checked_in_ms", checked_in_ms)?,
+            boot_id: parse(TABLE, "boot_id", row.boot_id.as_deref().unwrap_or_default())?,
+            boot_time: time(
+                TABLE,
+                "boot_ms",
+                row.boot_ms
+                    .ok_or_else(|| InconsistentRow::new(TABLE, "boot_ms", "it is null"))?,
+            )?,
+            state: state.ok_or_else(|| InconsistentRow::new(TABLE, "state", "no such state"))?,
+            applied: parse_option(TABLE, "applied", row.applied.as_deref())?,
+        }))
+    }
+}
+
+/// Enrols a machine, or gives an enrolled one a new secret. The caller's transaction holds the
+/// write lock, so what is counted here stays true until it commits.
+pub async fn enrol(
+    connection: &mut Connection,
+    courses: &Courses,
+    token: &AccountToken,
+    new: &NewMachine,
+    now: Timestamp,
+) -> Result<Enrolment, StoreError> {
+    let grant = token::authenticate(&mut *connection, token).await?;
+    let before = find(&mut *connection, grant.account.id, &new.id).await?;
+    let renewed = before.is_some();
+    match &before {
+        // Its last check-in is forgotten below; a silence since then is not.
+        Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
+        None => check_limit(&mut *connection, grant.account.id, grant.account.plan).await?,
+    }
+    let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
+    let machine = upsert(&mut *connection, &grant, new, secret.hash(), now).await?;
+    let action = if renewed {
+        Action::RenewMachine
+    } else {
+        Action::EnrolMachine
+    };
+    let by = Actor::Token(grant.token.id);
+    audit::add(connection, line(&machine, action, &by, now)).await?;
+    Ok(Enrolment {
+        machine,
+        secret,
+        plan: grant.account.plan,
+        renewed,
+    })
+}
+
+/// The audit log's line of a change to a machine.
+fn line(machine: &Machine, action: Action, by: &Actor, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: Some(machine.account),
+        subject: Subject::Machine(machine.id.clone()),
+        reason: None,
+    }
+}
+
+async fn find(
+    connection: &mut Connection,
+    account: AccountId,
+    machine: &MachineId,
+) -> Result<Option<Machine>, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE account_id = $1 AND machine_id = $2"
+    ))
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find a machine"))?;
+    Ok(row.map(Machine::try_from).transpose()?)
+}
+
+async fn check_limit(
+    connection: &mut Connection,
+    account: AccountId,
+    plan: Plan,
+) -> Result<(), StoreError> {
+    let Some(limit) = plan.machine_limit() else {
+        return Ok(());
+    };
+    let enrolled: i64 = sqlx::query_scalar("SELECT count(*) FROM machine WHERE account_id = $1")
+        .bind(account.to_string())
+        .fetch_one(connection)
+        .await
+        .map_err(database("count machines"))?;
+    if enrolled < i64::from(limit) {
+        Ok(())
+    } else {
+        Err(StoreError::MachineLimit { plan, limit })
+    }
+}
+
+async fn upsert(
+    connection: &mut Connection,
+    grant: &TokenGrant,
+    new: &NewMachine,
+    secret: SecretHash,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: MachineRow = sqlx::query_as(with_columns!(
+        "INSERT INTO machine (account_id, machine_id, hostname, release, architecture, build_id,
+             agent_version, token_id, secret_sha256, created_ms, enrolled_ms, steady_since_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10)
+         ON CONFLICT (account_id, machine_id) DO UPDATE SET
+             hostname = excluded.hostname, release = excluded.release,
+             architecture = excluded.architecture, build_id = excluded.build_id,
+             agent_version = excluded.agent_version, token_id = excluded.token_id,
+             secret_sha256 = excluded.secret_sha256, enrolled_ms = excluded.enrolled_ms,
+             steady_since_ms = CASE
+                 WHEN $10 - coalesce(machine.checked_in_ms, machine.enrolled_ms) > $11 THEN $10
+                 ELSE machine.steady_since_ms END,
+             checked_in_ms = NULL, boot_id = NULL, boot_ms = NULL, state = NULL,
+             applied = NULL, failure = NULL
+         RETURNING",
+        ""
+    ))
+    .bind(grant.account.id.to_string())
+    .bind(new.id.as_str())
+    .bind(new.hostname.as_str())
+    .bind(new.kernel.release.as_str())
+    .bind(new.kernel.architecture.as_str())
+    .bind(new.kernel.build_id.as_str())
+    .bind(new.agent_version.as_str())
+    .bind(grant.token.id.to_string())
+    .bind(secret.as_bytes().as_slice())
+    .bind(now.as_millisecond())
+    .bind(Machine::SILENCE_SECS * 1000)
+    .fetch_one(connection)
+    .await
+    .map_err(database("enrol a machine"))?;
+    Ok(row.try_into()?)
+}
+
+pub async fn authenticate(
+    connection: &mut Connection,
+    secret: &MachineSecret,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE secret_sha256 = $1"
+    ))
+    .bind(secret.hash().as_bytes().as_slice())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find a machine"))?;
+    Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+}
+
+/// Puts a report in the place of the last one.
+pub async fn report(
+    connection: &mut Connection,
+    before: &Machine,
+    check_in: &CheckIn,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let heard = before
+        .last_check_in
+        .as_ref()
+        .map_or(before.enrolled, |last| last.at);
+    let steady = now.duration_since(heard).as_secs() <= Machine::SILENCE_SECS;
+    let steady_since = if steady { before.steady_since } else { now };
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "UPDATE machine SET release = $3, architecture = $4, build_id = $5, agent_version = $6,
+             checked_in_ms = $7, boot_id = $8, boot_ms = $9, state = $10, applied = $11,
+             failure = $12, steady_since_ms = $13
+         WHERE account_id = $1 AND machine_id = $2 RETURNING",
+        ""
+    ))
+    .bind(before.account.to_string())
+    .bind(before.id.as_str())
+    .bind(check_in.kernel.release.as_str())
+    .bind(check_in.kernel.architecture.as_str())
+    .bind(check_in.kernel.build_id.as_str())
+    .bind(check_in.agent_version.as_str())
+    .bind(now.as_millisecond())
+    .bind(check_in.boot_id.as_str())
+    .bind(check_in.boot_time.as_millisecond())
+    .bind(check_in.state.as_str())
+    .bind(check_in.applied.map(|version| version.to_string()))
+    .bind(check_in.state.failure().map(FailureText::as_str))
+    .bind(steady_since.as_millisecond())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("record a check-in"))?;
+    Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+}
+
+/// Puts a machine into a group, or out of any.
+pub async fn set_group(
+    connection: &mut Connection,
+    account: AccountId,
+    machine: &MachineId,
+    group: Option<&GroupName>,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "UPDATE machine SET group_name = $3 WHERE account_id = $1 AND machine_id = $2 RETURNING",
+        ""
+    ))
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .bind(group.map(GroupName::as_str))
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("change a machine's group"))?;
+    let unknown = || StoreError::UnknownMachineId {
+        account,
+        machine: machine.clone(),
+    };
+    let changed = Machine::try_from(row.ok_or_else(unknown)?)?;
+    let line = AuditEntry {
+        reason: Some(group.map_or("none", GroupName::as_str).to_owned()),
+        ..line(&changed, Action::ChangeMachineGroup, by, now)
+    };
+    audit::add(connection, line).await?;
+    Ok(changed)
+}
+
+pub async fn release_self(
+    connection: &mut Connection,
+    secret: &MachineSecret,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let machine = authenticate(&mut *connection, secret).await?;
+    exposure::leave(&mut *connection, &machine, now).await?;
+    let by = Actor::Machine(machine.id.clone());
+    release(connection, machine.account, &machine.id, &by, now).await
+}
+
+pub async fn release(
+    connection: &mut Connection,
+    account: AccountId,
+    machine: &MachineId,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "DELETE FROM machine WHERE account_id = $1 AND machine_id = $2 RETURNING",
+        ""
+    ))
+    .bind(account.to_string())
+    .bind(machine.as_str())
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(database("release a machine"))?;
+    let unknown = || StoreError::UnknownMachineId {
+        account,
+        machine: machine.clone(),
+    };
+    let released = Machine::try_from(row.ok_or_else(unknown)?)?;
+    let line = line(&released, Action::ReleaseMachine, by, now);
+    audit::add(connection, line).await?;
+    Ok(released)
+}
+
+pub async fn of_account(
+    connection: &mut Connection,
+    account: AccountId,
+) -> Result<Vec<Machine>, StoreError> {
+    account::by_id(&mut *connection, account).await?;
+    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE account_id = $1 ORDER BY hostname, machine_id"
+    ))
+    .bind(account.to_string())
+    .fetch_all(connection)
+    .await
+    .map_err(database("list machines"))?;
+    Ok(rows
+        .into_iter()
+        .map(Machine::try_from)
+        .collect::<Result<_, _>>()?)
+}

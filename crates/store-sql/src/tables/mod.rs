@@ -1,0 +1,60 @@
+//! The tables' statements, compiled once for each database.
+//!
+//! The parent module is the database: its `dialect` has what the databases say differently, its
+//! `store` the handle. A statement that all of them understand stands here once; `$1` is a
+//! placeholder for all.
+
+use super::dialect;
+
+/// Does something in a transaction, again if it loses a race against another, and commits. `$work`
+/// is a future that gets the connection and may be made several times.
+macro_rules! transaction {
+    ($database:expr, |$connection:ident| $work:expr) => {{
+        let mut repeats = $crate::retry::Repeats::default();
+        loop {
+            let done = async {
+                let mut transaction = $database.begin().await?;
+                let $connection = &mut *transaction;
+                let done = $work.await?;
+                let committed = transaction.commit().await;
+                committed.map_err($crate::column::database("commit"))?;
+                Ok(done)
+            };
+            match done.await {
+                Ok(done) => break Ok(done),
+                Err(error) => {
+                    let lost = dialect::lost_race(&error);
+                    repeats.next(&$database.line, error, lost).await?;
+                }
+            }
+        }
+    }};
+}
+
+mod account;
+mod application;
+mod audit;
+mod check_in;
+mod course;
+mod draw;
+mod event;
+mod exposure;
+mod finding;
+mod kernels;
+mod lease;
+mod look;
+mod machine;
+mod observe;
+mod operator_key;
+mod operator_store;
+mod password_reset;
+mod rollout;
+mod rollout_store;
+mod session;
+mod sign_up_store;
+mod silence;
+mod sizes;
+mod store;
+mod token;
+
+pub use course::Courses;
