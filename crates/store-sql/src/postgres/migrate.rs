@@ -105,9 +105,9 @@ async fn release(pool: &PgPool, server: &str) -> Result<(), MigrateError> {
 }
 
 /// `unique_violation` in the server's own tables, `serialization_failure`, `deadlock_detected`,
-/// `duplicate_table` (source: PostgreSQL's documentation, appendix A).
+/// `duplicate_table`, and `duplicate_object` of the table's own type (source: PostgreSQL's documentation, appendix A).
 fn is_race(error: &sqlx::Error) -> bool {
-    const RACES: [&str; 4] = ["23505", "40001", "40P01", "42P07"];
+    const RACES: [&str; 5] = ["23505", "40001", "40P01", "42P07", "42710"];
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| RACES.contains(&&*code))
 }
