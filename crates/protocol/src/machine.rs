@@ -129,6 +129,39 @@ pub enum MachineState {
     ApplyFailed,
 }
 
+impl MachineState {
+    pub const ALL: [Self; 4] = [
+        Self::Unapplied,
+        Self::Applying,
+        Self::Applied,
+        Self::ApplyFailed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unapplied => "unapplied",
+            Self::Applying => "applying",
+            Self::Applied => "applied",
+            Self::ApplyFailed => "apply-failed",
+        }
+    }
+}
+
+impl FromStr for MachineState {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| {
+            InvalidName::new(
+                "state of a machine",
+                text,
+                "expected `unapplied`, `applying`, `applied` or `apply-failed`",
+            )
+        })
+    }
+}
+
 /// The answer to [`CheckInRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CheckInResponse {

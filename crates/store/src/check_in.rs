@@ -45,11 +45,16 @@ impl ReportedState {
     }
 
     pub fn as_str(&self) -> &'static str {
+        self.name().as_str()
+    }
+
+    /// The state without what belongs to it.
+    pub fn name(&self) -> MachineState {
         match self {
-            Self::Unapplied => "unapplied",
-            Self::Applying => "applying",
-            Self::Applied => "applied",
-            Self::ApplyFailed { .. } => "apply-failed",
+            Self::Unapplied => MachineState::Unapplied,
+            Self::Applying => MachineState::Applying,
+            Self::Applied => MachineState::Applied,
+            Self::ApplyFailed { .. } => MachineState::ApplyFailed,
         }
     }
 
@@ -62,14 +67,7 @@ impl ReportedState {
 
     /// From the columns of a row; none if there is no such state.
     pub fn from_parts(state: &str, failure: Option<&str>) -> Option<Self> {
-        let state = match state {
-            "unapplied" => MachineState::Unapplied,
-            "applying" => MachineState::Applying,
-            "applied" => MachineState::Applied,
-            "apply-failed" => MachineState::ApplyFailed,
-            _ => return None,
-        };
-        Some(Self::new(state, failure))
+        Some(Self::new(state.parse().ok()?, failure))
     }
 }
 

@@ -10,6 +10,7 @@ mod check_in;
 mod clock;
 mod error;
 mod event;
+mod fleet;
 mod lease;
 mod machine;
 mod operator;
@@ -29,6 +30,10 @@ pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};
 pub use event::{Sign, shortened, tells_harm};
+pub use fleet::{
+    AccountQuery, FleetGroup, FleetSample, FleetStore, Forget, HEARD_SECS, ListedAccount,
+    ListedMachine, MachineQuery, NumberedEntry, hour_of,
+};
 pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};

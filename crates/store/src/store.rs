@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use suture_protocol::MachineId;
 
 use crate::{
-    Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, IssuedToken,
-    LeaseStore, Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore,
-    SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, FleetStore,
+    IssuedToken, LeaseStore, Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan,
+    RolloutStore, SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
@@ -16,7 +16,7 @@ use crate::{
 /// Every method is one transaction: it happens wholly, with its audit entry, or not at all.
 /// Times are kept to the millisecond.
 #[async_trait]
-pub trait Store: RolloutStore + OperatorStore + SignUpStore + LeaseStore {
+pub trait Store: RolloutStore + OperatorStore + SignUpStore + LeaseStore + FleetStore {
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

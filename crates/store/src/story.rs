@@ -6,6 +6,7 @@
 //!
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
+mod fleet;
 mod leases;
 mod operators;
 mod rollouts;
@@ -39,6 +40,7 @@ pub async fn run(store: Arc<dyn Store>) {
     operators::run(store).await;
     sign_up::run(store).await;
     leases::run(store).await;
+    fleet::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors

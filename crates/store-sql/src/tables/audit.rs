@@ -9,7 +9,7 @@ use crate::column::{database, parse, parse_option, time};
 const TABLE: &str = "audit";
 
 #[derive(FromRow)]
-struct AuditRow {
+pub struct AuditRow {
     at_ms: i64,
     actor: String,
     action: String,

@@ -30,8 +30,10 @@ macro_rules! with_columns {
     };
 }
 
+pub(crate) use with_columns;
+
 #[derive(FromRow)]
-struct MachineRow {
+pub struct MachineRow {
     account_id: String,
     machine_id: String,
     hostname: String,

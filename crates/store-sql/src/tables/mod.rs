@@ -40,6 +40,8 @@ mod draw;
 mod event;
 mod exposure;
 mod finding;
+mod fleet;
+mod fleet_store;
 mod kernels;
 mod lease;
 mod look;

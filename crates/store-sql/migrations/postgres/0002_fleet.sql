@@ -1,0 +1,11 @@
+-- How many machines were alike at each hour. A machine that was not heard of yet has an empty
+-- state, and one without a live patch an empty version.
+CREATE TABLE fleet_sample (
+    at_ms    BIGINT NOT NULL,
+    release  TEXT NOT NULL,
+    state    TEXT NOT NULL,
+    applied  TEXT NOT NULL,
+    machines BIGINT NOT NULL,
+    heard    BIGINT NOT NULL,
+    PRIMARY KEY (at_ms, release, state, applied)
+);
