@@ -4,9 +4,12 @@
 //! check-in answers name a version and nothing else.
 
 mod bearer;
+mod calendar;
 mod client_address;
+mod conditional;
 mod config;
 mod error;
+mod feed;
 mod form;
 mod guesses;
 mod handlers;
@@ -14,7 +17,6 @@ mod html;
 mod names;
 pub mod notices;
 mod operator;
-mod page;
 mod password;
 mod patches;
 mod picture;

@@ -27,6 +27,7 @@ pub enum ApiError {
     /// No such file in the repository.
     NoSuchFile,
     NoSuchRollout,
+    NoSuchPatch,
     /// No such thing to do with a rollout.
     NoSuchChange,
     /// A form that no page of this service gave to this browser.
@@ -75,9 +76,11 @@ impl ApiError {
             | Self::NotAnOperator
             | Self::NotTheOwner
             | Self::NoRegistration => StatusCode::FORBIDDEN,
-            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange | Self::NoSuchLink => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoSuchFile
+            | Self::NoSuchPatch
+            | Self::NoSuchRollout
+            | Self::NoSuchChange
+            | Self::NoSuchLink => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooManyGuesses { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -92,9 +95,11 @@ impl ApiError {
             Self::UnknownMachine => ProblemKind::UnknownMachine,
             Self::UnknownOperator => ProblemKind::UnknownOperator,
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
-            Self::NoSuchFile | Self::NoSuchRollout | Self::NoSuchChange | Self::NoSuchLink => {
-                ProblemKind::NotFound
-            }
+            Self::NoSuchFile
+            | Self::NoSuchPatch
+            | Self::NoSuchRollout
+            | Self::NoSuchChange
+            | Self::NoSuchLink => ProblemKind::NotFound,
             Self::ForeignForm | Self::NotAnOperator | Self::NotTheOwner | Self::NoRegistration => {
                 ProblemKind::Forbidden
             }
@@ -126,6 +131,9 @@ impl ApiError {
                 `suture admin operator-key` at the vendor's command line makes and lists keys."
                 .to_owned(),
             Self::NoSuchFile => "The repository has no file of this name.".to_owned(),
+            Self::NoSuchPatch => "There is no live patch with this name; the page of live patches \
+                finds them by kernel and by hole."
+                .to_owned(),
             Self::NoSuchRollout => "There is no rollout with this id.".to_owned(),
             Self::NoSuchChange => {
                 "A rollout can be changed by `halt`, `resume` and `withdraw`.".to_owned()

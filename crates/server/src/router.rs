@@ -16,11 +16,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::handlers::{
-    account, account_page, check_in, health, index, machines, openapi as openapi_page, register,
-    repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream, sign_in,
+    account, account_page, calendar, check_in, feeds, health, index, machines,
+    openapi as openapi_page, patches, patches_page, register, repository, reset, rollouts,
+    rollouts_change, rollouts_page, rollouts_stream, sign_in,
 };
 use crate::state::AppState;
-use crate::{problem, request_log};
+use crate::{conditional, problem, request_log};
 
 /// Bytes of a request's body. The largest is a check-in with 32 events whose texts have 1,000
 /// characters, some of which take four bytes or are escaped.
@@ -39,6 +40,13 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(index::index))
         .routes(routes!(index::style))
         .routes(routes!(index::script))
+        .routes(routes!(patches_page::list))
+        .routes(routes!(patches_page::show))
+        .routes(routes!(patches_page::kernels))
+        .routes(routes!(feeds::atom))
+        .routes(routes!(feeds::json))
+        .routes(routes!(calendar::page))
+        .routes(routes!(calendar::ics))
         .routes(routes!(rollouts_page::list))
         .routes(routes!(rollouts_stream::all))
         .routes(routes!(rollouts_page::show))
@@ -58,6 +66,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(reset::choose_form, reset::choose))
         .routes(routes!(sign_in::form, sign_in::sign_in))
         .routes(routes!(sign_in::sign_out))
+        .routes(routes!(patches::list))
+        .routes(routes!(patches::show))
+        .routes(routes!(patches::kernels))
         .routes(routes!(rollouts::list))
         .routes(routes!(rollouts::show))
         .routes(routes!(rollouts::draw))
@@ -112,6 +123,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(Extension(openapi))
+        .layer(middleware::from_fn(conditional::answer))
         .layer(middleware::map_response(problem::in_one_form))
         .layer(middleware::map_response(guarded))
         .layer(middleware::from_fn(request_log::log))

@@ -86,7 +86,7 @@ impl StaticFile<'_> {
 }
 
 /// Whether the client already has the content (source: RFC 9110, 13.1.2: weak comparison).
-fn matches(request: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn matches(request: &HeaderMap, tag: &str) -> bool {
     let known = request
         .get_all(IF_NONE_MATCH)
         .iter()

@@ -2,11 +2,15 @@
 
 pub mod account;
 pub mod account_page;
+pub mod calendar;
 pub mod check_in;
+pub mod feeds;
 pub mod health;
 pub mod index;
 pub mod machines;
 pub mod openapi;
+pub mod patches;
+pub mod patches_page;
 pub mod register;
 pub mod repository;
 pub mod reset;

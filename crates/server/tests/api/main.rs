@@ -3,6 +3,7 @@
 
 mod log;
 mod machines;
+mod patches;
 mod repository;
 mod rollouts;
 mod service;

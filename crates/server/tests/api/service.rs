@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 41] = [
+const ROUTES: [(&str, &str); 51] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -17,8 +17,11 @@ const ROUTES: [(&str, &str); 41] = [
     ("post", "/account/sign-out-everywhere"),
     ("post", "/account/tokens"),
     ("post", "/account/tokens/revoke"),
+    ("get", "/calendar"),
+    ("get", "/calendar.ics"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
+    ("get", "/kernels"),
     ("get", "/machines"),
     ("post", "/machines/early"),
     ("post", "/machines/release"),
@@ -27,6 +30,10 @@ const ROUTES: [(&str, &str); 41] = [
     ("post", "/password"),
     ("get", "/password/new"),
     ("post", "/password/new"),
+    ("get", "/patches"),
+    ("get", "/patches.atom"),
+    ("get", "/patches.json"),
+    ("get", "/patches/{name}"),
     ("get", "/register"),
     ("post", "/register"),
     ("get", "/register/confirm"),
@@ -42,8 +49,11 @@ const ROUTES: [(&str, &str); 41] = [
     ("post", "/sign-out"),
     ("get", "/style.css"),
     ("post", "/v1/check-in"),
+    ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),
+    ("get", "/v1/patches"),
+    ("get", "/v1/patches/{name}"),
     ("get", "/v1/repository/metadata/{file}"),
     ("get", "/v1/repository/targets/{file}"),
     ("get", "/v1/rollouts"),

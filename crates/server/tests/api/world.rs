@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::{
     BuildRecord, CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, FileHash, Fix,
-    MachineState, Manifest, ModuleFile, Problem, TargetKind, TargetName,
+    MachineState, Manifest, ModuleFile, Problem, SmokeTest, TargetKind, TargetName,
 };
 use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publisher};
 use suture_rollout::Scope;
@@ -446,6 +446,17 @@ fn manifest(kernel: &KernelBuild, version: &str) -> Manifest {
             "decisive": { "severity": "critical", "score": 9.8, "author": "cisa-adp" },
         },
     ]);
+    let objects = serde_json::json!([{
+        "name": "nf_tables",
+        "functions": [{
+            "name": "nft_exthdr_eval",
+            "sympos": 0,
+            "unit": "net/netfilter/nft_exthdr.c",
+            "old_size": 300,
+            "new_size": 320,
+            "shipped_sha256": "0".repeat(64),
+        }],
+    }]);
     Manifest {
         schema: Manifest::SCHEMA,
         version,
@@ -456,7 +467,7 @@ fn manifest(kernel: &KernelBuild, version: &str) -> Manifest {
             file: file(),
         },
         fixes: serde_json::from_value::<Vec<Fix>>(fixes).unwrap(),
-        objects: Vec::new(),
+        objects: serde_json::from_value(objects).unwrap(),
         build: BuildRecord {
             compiler: "gcc-14 (Debian 14.2.0-19) 14.2.0".to_owned(),
             source_package: "linux-source-6.12 6.12.117-1".to_owned(),
@@ -464,7 +475,9 @@ fn manifest(kernel: &KernelBuild, version: &str) -> Manifest {
             suture: "0.1.0".to_owned(),
         },
         source: file(),
-        smoke_test: None,
+        smoke_test: Some(SmokeTest::Skipped {
+            why: "no virtual machine".to_owned(),
+        }),
         created: now(),
     }
 }
