@@ -15,6 +15,8 @@ pub struct Nav {
     pub who: Option<String>,
     /// The visitor owns an account and may change it.
     pub owner: bool,
+    /// The visitor may see the whole fleet.
+    pub operator: bool,
     /// See [`form_token`]; empty if nobody signed in.
     pub sign_out_token: String,
 }
@@ -33,6 +35,7 @@ impl Nav {
         Self {
             who: session.map(who),
             owner: session.is_some_and(|session| session.owner().is_some()),
+            operator: session.is_some_and(|session| session.operator().is_some()),
             sign_out_token: session.map(token).unwrap_or_default(),
         }
     }

@@ -10,6 +10,7 @@ mod conditional;
 mod config;
 mod error;
 mod feed;
+mod fleet;
 mod form;
 mod guesses;
 mod handlers;

@@ -28,6 +28,10 @@ pub enum ApiError {
     NoSuchFile,
     NoSuchRollout,
     NoSuchPatch,
+    NoSuchAccount,
+    NoSuchMachine,
+    NoSuchToken,
+    NoSuchKey,
     /// No such thing to do with a rollout.
     NoSuchChange,
     /// A form that no page of this service gave to this browser.
@@ -78,6 +82,10 @@ impl ApiError {
             | Self::NoRegistration => StatusCode::FORBIDDEN,
             Self::NoSuchFile
             | Self::NoSuchPatch
+            | Self::NoSuchAccount
+            | Self::NoSuchMachine
+            | Self::NoSuchToken
+            | Self::NoSuchKey
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => StatusCode::NOT_FOUND,
@@ -97,6 +105,10 @@ impl ApiError {
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
             Self::NoSuchFile
             | Self::NoSuchPatch
+            | Self::NoSuchAccount
+            | Self::NoSuchMachine
+            | Self::NoSuchToken
+            | Self::NoSuchKey
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => ProblemKind::NotFound,
@@ -131,6 +143,12 @@ impl ApiError {
                 `suture admin operator-key` at the vendor's command line makes and lists keys."
                 .to_owned(),
             Self::NoSuchFile => "The repository has no file of this name.".to_owned(),
+            Self::NoSuchAccount => "There is no such account.".to_owned(),
+            Self::NoSuchMachine => {
+                "The account has no such machine; it may have been released.".to_owned()
+            }
+            Self::NoSuchToken => "There is no token with this id.".to_owned(),
+            Self::NoSuchKey => "There is no operator's key with this id.".to_owned(),
             Self::NoSuchPatch => "There is no live patch with this name; the page of live patches \
                 finds them by kernel and by hole."
                 .to_owned(),
@@ -208,6 +226,24 @@ impl IntoResponse for ApiError {
 impl From<InvalidText> for ApiError {
     fn from(reason: InvalidText) -> Self {
         Self::Unacceptable(reason)
+    }
+}
+
+impl ApiError {
+    /// What an operator is told of things that they named.
+    pub fn of_operator(error: StoreError) -> Self {
+        match error {
+            StoreError::UnknownAccount { .. } | StoreError::UnknownEmail { .. } => {
+                Self::NoSuchAccount
+            }
+            StoreError::UnknownMachineId { .. } => Self::NoSuchMachine,
+            StoreError::UnknownTokenId { .. } => Self::NoSuchToken,
+            StoreError::UnknownOperatorKey { .. } => Self::NoSuchKey,
+            error @ StoreError::EmailTaken { .. } => Self::Conflict {
+                reason: error.to_string(),
+            },
+            other => other.into(),
+        }
     }
 }
 

@@ -16,9 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::handlers::{
-    account, account_page, calendar, check_in, feeds, health, index, machines,
-    openapi as openapi_page, patches, patches_page, register, repository, reset, rollouts,
-    rollouts_change, rollouts_page, rollouts_stream, sign_in,
+    account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, health,
+    index, machines, openapi as openapi_page, operator_keys, patches, patches_page, register,
+    repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream, sign_in, ticks,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -47,6 +47,13 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(feeds::json))
         .routes(routes!(calendar::page))
         .routes(routes!(calendar::ics))
+        .routes(routes!(fleet_page::overview))
+        .routes(routes!(fleet_page::machines))
+        .routes(routes!(fleet_page::accounts))
+        .routes(routes!(fleet_page::account))
+        .routes(routes!(fleet_page::change))
+        .routes(routes!(fleet_page::audit))
+        .routes(routes!(ticks::follow))
         .routes(routes!(rollouts_page::list))
         .routes(routes!(rollouts_stream::all))
         .routes(routes!(rollouts_page::show))
@@ -74,6 +81,17 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts::draw))
         .routes(routes!(rollouts::events))
         .routes(routes!(rollouts::change))
+        .routes(routes!(fleet::show))
+        .routes(routes!(fleet::machines))
+        .routes(routes!(fleet::release))
+        .routes(routes!(fleet::set_group))
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::show, accounts::change))
+        .routes(routes!(accounts::tokens, accounts::make_token))
+        .routes(routes!(accounts::revoke_token))
+        .routes(routes!(operator_keys::list, operator_keys::create))
+        .routes(routes!(operator_keys::revoke))
+        .routes(routes!(audit::list))
         .routes(routes!(machines::enrol))
         .routes(routes!(machines::release_self))
         .routes(routes!(check_in::check_in))

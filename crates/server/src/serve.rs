@@ -19,7 +19,7 @@ use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
-use crate::{ServerConfig, ServerError, Tls, router};
+use crate::{ServerConfig, ServerError, Tls, fleet, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -56,8 +56,10 @@ pub async fn serve(
     let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     let notices = Notices::open(config.notices.as_deref())
         .map_err(|source| ServerError::Notices { source })?;
+    let sampling = tokio::spawn(fleet::keep_samples(Arc::clone(&store), Arc::clone(&clock)));
     let app = router::router(AppState {
         notices: Arc::new(notices),
+        fleet: Arc::default(),
         store,
         clock,
         patches: Arc::clone(executor.patches()),
@@ -88,6 +90,7 @@ pub async fn serve(
     let served = run(server, certificate, app).await;
     stopper.abort();
     looking.abort();
+    sampling.abort();
     served.map_err(|source| ServerError::Serve { listen, source })
 }
 

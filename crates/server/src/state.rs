@@ -6,6 +6,7 @@ use suture_rollout::RolloutId;
 use suture_store::{Clock, Store};
 use tokio::sync::broadcast;
 
+use crate::fleet::Fleet;
 use crate::notices::Notices;
 use crate::patches::Patches;
 use crate::rollouts::Executor;
@@ -17,6 +18,7 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     pub patches: Arc<Patches>,
     pub notices: Arc<Notices>,
+    pub fleet: Arc<Fleet>,
     /// Looks at the rollouts. Who changes one by hand wakes it.
     pub executor: Arc<Executor>,
     /// Gets the id of a rollout after each look, exposure and change by hand, for pages that

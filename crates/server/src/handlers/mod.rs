@@ -2,13 +2,18 @@
 
 pub mod account;
 pub mod account_page;
+pub mod accounts;
+pub mod audit;
 pub mod calendar;
 pub mod check_in;
 pub mod feeds;
+pub mod fleet;
+pub mod fleet_page;
 pub mod health;
 pub mod index;
 pub mod machines;
 pub mod openapi;
+pub mod operator_keys;
 pub mod patches;
 pub mod patches_page;
 pub mod register;
@@ -19,3 +24,4 @@ pub mod rollouts_change;
 pub mod rollouts_page;
 pub mod rollouts_stream;
 pub mod sign_in;
+pub mod ticks;

@@ -25,7 +25,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a browser waits before it connects again.
-const RETRY: Duration = Duration::from_secs(3);
+pub(super) const RETRY: Duration = Duration::from_secs(3);
 
 /// Follows one rollout: a message `change` after each change.
 #[utoipa::path(
@@ -92,14 +92,21 @@ fn open(app: &AppState, address: ClientAddress, only: Option<RolloutId>) -> ApiR
         place: place.ok_or(ApiError::TooManyStreams)?,
         stage: Stage::New,
     };
-    let messages = Sse::new(messages(follower)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+    Ok(answer(messages(follower)))
+}
+
+/// Messages as they come, for as long as the browser listens.
+pub(super) fn answer(
+    messages: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
+) -> Response {
+    let messages = Sse::new(messages).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     let mut response = messages.into_response();
     // nginx would hold messages back otherwise.
     response.headers_mut().insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    Ok(response)
+    response
 }
 
 fn messages(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {

@@ -60,12 +60,20 @@ impl Svg {
     }
 
     pub fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+        self.points("polyline", class, points);
+    }
+
+    pub fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
+        self.points("polygon", class, points);
+    }
+
+    fn points(&mut self, shape: &str, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points
             .iter()
             .map(|(x, y)| format!("{x:.1},{y:.1}"))
             .collect();
         self.push(format_args!(
-            "<polyline class=\"{class}\" points=\"{}\"/>",
+            "<{shape} class=\"{class}\" points=\"{}\"/>",
             points.join(" ")
         ));
     }

@@ -3,8 +3,10 @@
 mod curve;
 mod draw;
 mod event;
+mod fleet;
 mod harm;
 mod kernel;
+mod listed;
 mod machine;
 mod owned;
 mod patch;
@@ -18,8 +20,13 @@ mod step;
 pub use curve::{EvidenceCurve, EvidencePoint};
 pub use draw::{DrawRecord, DrawView};
 pub use event::{EventPage, EventView};
+pub use fleet::{Counted, FleetMoment, FleetView};
 pub use harm::{HarmRow, Rate, RateUnit};
 pub use kernel::{CoveredKernel, CoveredKernels};
+pub use listed::{
+    AccountPage, AccountSummary, AuditLine, AuditPage, MachinePage, MachineRow, OperatorKeySummary,
+    TokenSummary, read_place,
+};
 pub use machine::ExposedMachineView;
 pub use owned::{EarlyGroupState, OwnedMachine};
 pub use patch::{FixSummary, PatchPage, PatchSummary, PatchView, RolloutBrief};

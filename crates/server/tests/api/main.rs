@@ -1,6 +1,7 @@
 //! The service as its clients meet it: a real listener with TLS, a real database file, a real
 //! signed repository.
 
+mod fleet;
 mod log;
 mod machines;
 mod patches;

@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 51] = [
+const ROUTES: [(&str, &str); 73] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -19,6 +19,12 @@ const ROUTES: [(&str, &str); 51] = [
     ("post", "/account/tokens/revoke"),
     ("get", "/calendar"),
     ("get", "/calendar.ics"),
+    ("get", "/fleet"),
+    ("get", "/fleet/accounts"),
+    ("get", "/fleet/accounts/{id}"),
+    ("post", "/fleet/accounts/{id}/{change}"),
+    ("get", "/fleet/audit"),
+    ("get", "/fleet/machines"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
     ("get", "/kernels"),
@@ -48,10 +54,25 @@ const ROUTES: [(&str, &str); 51] = [
     ("post", "/sign-in"),
     ("post", "/sign-out"),
     ("get", "/style.css"),
+    ("get", "/ticks"),
+    ("get", "/v1/accounts"),
+    ("post", "/v1/accounts"),
+    ("get", "/v1/accounts/{id}"),
+    ("patch", "/v1/accounts/{id}"),
+    ("delete", "/v1/accounts/{id}/machines/{machine}"),
+    ("put", "/v1/accounts/{id}/machines/{machine}/group"),
+    ("get", "/v1/accounts/{id}/tokens"),
+    ("post", "/v1/accounts/{id}/tokens"),
+    ("get", "/v1/audit"),
     ("post", "/v1/check-in"),
+    ("get", "/v1/fleet"),
+    ("get", "/v1/fleet/machines"),
     ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),
+    ("get", "/v1/operator-keys"),
+    ("post", "/v1/operator-keys"),
+    ("delete", "/v1/operator-keys/{id}"),
     ("get", "/v1/patches"),
     ("get", "/v1/patches/{name}"),
     ("get", "/v1/repository/metadata/{file}"),
@@ -61,6 +82,7 @@ const ROUTES: [(&str, &str); 51] = [
     ("get", "/v1/rollouts/{id}/draw"),
     ("get", "/v1/rollouts/{id}/events"),
     ("post", "/v1/rollouts/{id}/{change}"),
+    ("delete", "/v1/tokens/{id}"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +98,7 @@ async fn every_route_is_described_and_every_described_route_is_served() {
     described.sort_by_key(|(_, path)| *path);
     assert_eq!(described, ROUTES);
     // What is followed never ends by itself.
-    let ending = |(_, path): &(&str, &str)| *path != "/rollouts/stream";
+    let ending = |(_, path): &(&str, &str)| !["/rollouts/stream", "/ticks"].contains(path);
     for (method, path) in ROUTES.into_iter().filter(ending) {
         let method = method.to_uppercase();
         let answer = world.raw(&format!(

@@ -249,6 +249,23 @@ impl World {
         )
     }
 
+    /// A request with a JSON body by any method.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        bearer: &str,
+        body: &impl serde::Serialize,
+    ) -> Answer {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(self.url(path))
+            .header("authorization", format!("Bearer {bearer}"))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(body).unwrap());
+        answer(self.client.run(request.unwrap()))
+    }
+
     pub fn post(&self, path: &str, bearer: &str, body: &impl serde::Serialize) -> Answer {
         self.post_bytes(
             path,
