@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Directories of configuration fragments; later ones win.
+/// Directories of configuration fragments; later ones win. Only root can change them:
+/// `/run/livepatch` is the daemon's, so what is to hold until the next restart lies beside it.
 const CONFIG_DIRS: [&str; 3] = [
     "usr/lib/livepatch/config.d",
-    "run/livepatch/config.d",
+    "run/livepatch-config.d",
     "etc/livepatch/config.d",
 ];
 
@@ -34,12 +35,6 @@ impl Paths {
     /// The directories of configuration fragments, in the order in which they are merged.
     pub fn config_dirs(&self) -> [PathBuf; 3] {
         CONFIG_DIRS.map(|dir| self.at(dir))
-    }
-
-    /// Those of them that only root can change: the daemon's user owns `/run/livepatch`.
-    pub fn guarded_config_dirs(&self) -> [PathBuf; 2] {
-        let [vendor, _, local] = self.config_dirs();
-        [vendor, local]
     }
 
     /// The fragment that `livepatch config KEY=VALUE` writes.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::stream;
+use rustix::fs::OFlags;
 use tokio::io::AsyncReadExt;
 use tough::{Bytes, Transport, TransportError, TransportErrorKind, TransportStream, async_trait};
 use url::Url;
@@ -77,8 +78,16 @@ fn folder_url(name: &str) -> Url {
         .unwrap_or_else(|()| unreachable!("the path is absolute"))
 }
 
+/// A pipe or a device in the place of a file is refused, and not waited for.
 async fn open(path: &Path) -> io::Result<tokio::fs::File> {
-    tokio::fs::File::open(path).await
+    let mut options = tokio::fs::OpenOptions::new();
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.read(true).custom_flags(flags).open(path).await?;
+    if !file.metadata().await?.is_file() {
+        let message = "this is no regular file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(file)
 }
 
 fn failed(url: &Url, error: io::Error) -> TransportError {
@@ -91,6 +100,7 @@ fn failed(url: &Url, error: io::Error) -> TransportError {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode};
     use tough::IntoVec;
 
     use super::*;
@@ -102,6 +112,8 @@ mod tests {
         std::fs::create_dir_all(folder.join("metadata")).unwrap();
         std::fs::write(folder.join("metadata/timestamp.json"), "{}").unwrap();
         std::fs::write(folder.join("secret"), "s").unwrap();
+        let pipe = folder.join("metadata/1.root.json");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let transport = FolderTransport::new(&folder);
         let fetch = async |text: &str| transport.fetch(Url::parse(text).unwrap()).await;
         let stream = fetch("file:///metadata/timestamp.json").await.unwrap();
@@ -112,6 +124,7 @@ mod tests {
             "file:///metadata/%2e%2e/secret",
             "file:///metadata/.hidden",
             "https://metadata/timestamp.json",
+            "file:///metadata/1.root.json",
             "file:///metadata/a/b",
         ] {
             assert!(fetch(bad).await.is_err(), "{bad}");

@@ -10,23 +10,12 @@ pub use key::{Key, KeyError};
 pub use settings::{CaCerts, LogLevel, ProxySettings, Settings, SettingsError, Times};
 pub use span::{NotASpan, Span};
 
-use std::path::PathBuf;
-
 use crate::failure::Failure;
 use crate::paths::Paths;
 
 /// Reads and checks the configuration of the machine.
 pub fn load(paths: &Paths) -> Result<Settings, Failure> {
-    load_from(paths, &paths.config_dirs())
-}
-
-/// As [`load`], of what only root can have written.
-pub fn load_guarded(paths: &Paths) -> Result<Settings, Failure> {
-    load_from(paths, &paths.guarded_config_dirs())
-}
-
-fn load_from(paths: &Paths, dirs: &[PathBuf]) -> Result<Settings, Failure> {
-    let merged = Fragment::read_all(dirs).map_err(|error| {
+    let merged = Fragment::read_all(&paths.config_dirs()).map_err(|error| {
         Failure::from_error(&error).hint(format!("known keys: {}", Key::list()))
     })?;
     Settings::check(&merged, paths).map_err(|error| Failure::from_error(&error))

@@ -39,7 +39,7 @@ impl HostKernel {
         self.is_newest(version)?;
         let kernel =
             facts::kernel_build(&self.paths).map_err(|error| Failure::from_error(&error))?;
-        let root = config::load_guarded(&self.paths)?.root;
+        let root = config::load(&self.paths)?.root;
         let scratch = self.paths.keeper_dir();
         files::create_dir(&scratch, 0o700).map_err(|error| {
             Failure::new(format!("cannot make `{}`", scratch.display())).because(error.to_string())
