@@ -1,0 +1,290 @@
+//! `suture admin`
+
+mod client;
+mod desk;
+mod lines;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use suture_protocol::MachineId;
+use suture_rollout::EarlyPreference;
+use suture_store::{Actor, GroupName, OperatorKey, OperatorName, Plan};
+use url::Url;
+
+use super::database::DatabaseArgs;
+use super::output::print;
+use client::Client;
+use desk::{Desk, MachineFilter};
+use lines::Format;
+
+/// Where the key is looked for: other users can't read a program's environment.
+const KEY_VARIABLE: &str = "SUTURE_OPERATOR_KEY";
+
+/// Bytes of a file with a key.
+const MAX_KEY_FILE: u64 = 4096;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Ask a running service instead of a database, e.g. `https://patches.example.org`. The
+    /// operator's key is taken from `SUTURE_OPERATOR_KEY` or from --key-file.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    server: Option<Url>,
+    /// File with the operator's key.
+    #[arg(long, global = true, value_name = "FILE", requires = "server")]
+    key_file: Option<PathBuf>,
+    /// Certificate of the service's own authority, a PEM file.
+    #[arg(long, global = true, value_name = "FILE", requires = "server")]
+    ca: Option<PathBuf>,
+    /// How answers are printed.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Accounts.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Tokens, by which machines are enrolled.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Count all machines, by state, version and kernel.
+    Fleet,
+    /// List machines, of one account or of all: id, name, kernel, last check-in, state, version,
+    /// account, group.
+    Machines {
+        /// The account's address [default: all accounts].
+        email: Option<String>,
+        #[command(flatten)]
+        filter: MachineFilter,
+    },
+    /// Release a machine: it keeps the live patch that it has and gets no new ones.
+    Release {
+        email: String,
+        /// Its id, as `suture admin machines` lists it.
+        machine: MachineId,
+    },
+    /// Put a machine into a group that rollout plans name, or out of any.
+    Group {
+        email: String,
+        /// Its id, as `suture admin machines` lists it.
+        machine: MachineId,
+        /// Name of the group; none: the machine is in no group.
+        group: Option<String>,
+    },
+    /// Keys by which operators change rollouts in a browser or over the API.
+    #[command(subcommand)]
+    OperatorKey(OperatorKeyCommand),
+    /// Show the latest changes, newest first: when, who, what, to what, of which account, why.
+    Audit {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        last: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account.
+    Create {
+        email: String,
+        #[arg(long, default_value = "free", value_parser = parse_plan)]
+        plan: Plan,
+    },
+    /// Change an account's plan.
+    SetPlan {
+        email: String,
+        #[arg(value_parser = parse_plan)]
+        plan: Plan,
+    },
+    /// Whether an account's machines go first: drawn by lot as its plan says, always, or never.
+    Early {
+        email: String,
+        /// `drawn`, `always` or `never`.
+        #[arg(value_parser = parse_preference)]
+        preference: EarlyPreference,
+    },
+    /// List all accounts: address, plan, since when, early groups, machines.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum OperatorKeyCommand {
+    /// Make a key and print it; it can't be shown again.
+    Create {
+        /// Who it is for; the audit log names it.
+        name: String,
+    },
+    /// List all keys.
+    List,
+    /// Revoke a key by its id; whoever is signed in with it is signed out.
+    Revoke { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it; it can't be shown again.
+    Create {
+        email: String,
+        /// What it is for.
+        #[arg(long, default_value = "command line")]
+        label: String,
+    },
+    /// List an account's tokens.
+    List { email: String },
+    /// Revoke a token by its id. Machines that are enrolled stay so.
+    Revoke { id: String },
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let format = args.format;
+    let desk = match args.server {
+        Some(server) => {
+            let key = operator_key(args.key_file.as_deref())?;
+            Desk::Service(Client::new(server, key, args.ca.as_deref())?)
+        }
+        None => Desk::Database {
+            store: args.database.open().await?,
+            by: operator()?,
+            now: crate::clock::now(),
+        },
+    };
+    match args.command {
+        Command::Account(command) => account(&desk, command, format).await,
+        Command::Token(command) => token(&desk, command, format).await,
+        Command::OperatorKey(command) => operator_keys(&desk, command, format).await,
+        Command::Fleet => format.show(&desk.fleet().await?),
+        Command::Machines { email, filter } => {
+            format.list(&desk.machines(email.as_deref(), &filter).await?)
+        }
+        Command::Release { email, machine } => {
+            desk.release(&email, &machine).await?;
+            done(format, "released", &machine.to_string())
+        }
+        Command::Group {
+            email,
+            machine,
+            group,
+        } => {
+            let group: Option<GroupName> = group.map(|name| name.parse()).transpose()?;
+            desk.set_group(&email, &machine, group.as_ref()).await?;
+            let group = group.map_or("no group".to_owned(), |name| name.to_string());
+            done(format, &group, &machine.to_string())
+        }
+        Command::Audit { last } => format.list(&desk.audit(last).await?),
+    }
+}
+
+async fn account(desk: &Desk, command: AccountCommand, format: Format) -> anyhow::Result<()> {
+    let account = match command {
+        AccountCommand::Create { email, plan } => desk.create_account(&email, plan).await?,
+        AccountCommand::SetPlan { email, plan } => desk.set_plan(&email, plan).await?,
+        AccountCommand::Early { email, preference } => desk.set_early(&email, preference).await?,
+        AccountCommand::List => return format.list(&desk.accounts().await?),
+    };
+    format.show(&account)
+}
+
+async fn token(desk: &Desk, command: TokenCommand, format: Format) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Create { email, label } => {
+            secret(format, &desk.create_token(&email, &label).await?)
+        }
+        TokenCommand::List { email } => format.list(&desk.tokens(&email).await?),
+        TokenCommand::Revoke { id } => format.show(&desk.revoke_token(&id).await?),
+    }
+}
+
+async fn operator_keys(
+    desk: &Desk,
+    command: OperatorKeyCommand,
+    format: Format,
+) -> anyhow::Result<()> {
+    match command {
+        OperatorKeyCommand::Create { name } => {
+            secret(format, &desk.create_operator_key(&name).await?)
+        }
+        OperatorKeyCommand::List => format.list(&desk.operator_keys().await?),
+        OperatorKeyCommand::Revoke { id } => format.show(&desk.revoke_operator_key(&id).await?),
+    }
+}
+
+fn secret(format: Format, made: &desk::Made) -> anyhow::Result<()> {
+    match format {
+        Format::Text => print(&format!("{}\n", made.secret)),
+        Format::Json => {
+            let made = serde_json::json!({ "id": made.id, "secret": made.secret });
+            print(&format!("{made:#}\n"))
+        }
+    }
+}
+
+fn done(format: Format, what: &str, machine: &str) -> anyhow::Result<()> {
+    match format {
+        Format::Text => print(&format!("{machine}\t{what}\n")),
+        Format::Json => {
+            let done = serde_json::json!({ "machine": machine, "done": what });
+            print(&format!("{done:#}\n"))
+        }
+    }
+}
+
+/// From a file or the environment; never from the arguments, which every user can read.
+fn operator_key(file: Option<&Path>) -> anyhow::Result<OperatorKey> {
+    let text = match file {
+        Some(path) => {
+            read_key(path).with_context(|| format!("cannot read `{}`", path.display()))?
+        }
+        None => std::env::var(KEY_VARIABLE).with_context(|| {
+            format!(
+                "an operator's key is needed: name its file by --key-file, or set {KEY_VARIABLE}"
+            )
+        })?,
+    };
+    let key = text.trim().parse();
+    key.ok().context(
+        "this is no operator's key: expected `suture_o_…` as `suture admin operator-key create` \
+         printed it",
+    )
+}
+
+fn read_key(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(MAX_KEY_FILE)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse_plan(text: &str) -> Result<Plan, String> {
+    text.parse()
+        .map_err(|_| "expected `free` or `subscription`".to_owned())
+}
+
+fn parse_preference(text: &str) -> Result<EarlyPreference, String> {
+    let all = [
+        EarlyPreference::Drawn,
+        EarlyPreference::Always,
+        EarlyPreference::Never,
+    ];
+    let found = all
+        .into_iter()
+        .find(|preference| lines::early_text(*preference) == text);
+    found.ok_or_else(|| "expected `drawn`, `always` or `never`".to_owned())
+}
+
+/// Who is at the keyboard, for the audit log.
+pub(super) fn operator() -> anyhow::Result<Actor> {
+    let name = ["SUDO_USER", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let name: OperatorName = name.unwrap_or_else(|| "root".to_owned()).parse()?;
+    Ok(Actor::Operator(name))
+}

@@ -1,0 +1,208 @@
+//! `suture admin` on a database and at a running service: the same commands, the same answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use suture_repository::InitOptions;
+use suture_server::{ServerConfig, Tls};
+use suture_store::{Clock as _, NewMachine, Store as _, SystemClock};
+use suture_store_sql::SqliteStore;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// A service with its database, and an operator's key for it.
+struct Service {
+    folder: TempDir,
+    store: Arc<SqliteStore>,
+    address: SocketAddr,
+    key: String,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Service {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let options = InitOptions::new(at("repository"), at("keys"), at("root-keys"));
+        let now = SystemClock.now();
+        suture_repository::init(&options, now).await.unwrap();
+        let store = Arc::new(SqliteStore::open(&at("suture.db")).await.unwrap());
+        let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(at("cert.pem"), pair.cert.pem()).unwrap();
+        std::fs::write(at("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+        let (cert, key) = (at("cert.pem"), at("key.pem"));
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = ServerConfig::new(listen, Tls::Pem { cert, key }, at("repository"));
+        let (ready, listening) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let clock = Arc::new(SystemClock);
+        tokio::spawn(suture_server::serve(
+            config,
+            Arc::clone(&store) as _,
+            clock,
+            ready,
+            shutdown,
+        ));
+        let address = listening.await.unwrap();
+        let mut service = Self {
+            folder,
+            store,
+            address,
+            key: String::new(),
+            _stop: stop,
+        };
+        service.key = text(&service.on_database(&["operator-key", "create", "ada"]));
+        service
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn admin(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_suture"));
+        command.env_remove("SUTURE_DATABASE").arg("admin");
+        command
+    }
+
+    fn on_database(&self, arguments: &[&str]) -> Output {
+        let mut command = self.admin();
+        command.arg("--database").arg(self.path("suture.db"));
+        command.args(arguments).output().unwrap()
+    }
+
+    fn at_server(&self, key: &str, arguments: &[&str]) -> Output {
+        let mut command = self.admin();
+        command
+            .arg(format!("--server=https://{}", self.address))
+            .arg("--ca")
+            .arg(self.path("cert.pem"))
+            .env("SUTURE_OPERATOR_KEY", key);
+        command.args(arguments).output().unwrap()
+    }
+
+    /// By the service.
+    fn done(&self, arguments: &[&str]) -> Output {
+        let output = self.at_server(&self.key, arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output
+    }
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn refusal(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
+    let service = Service::new().await;
+    let grace = "grace@example.org";
+    let made = text(&service.done(&["account", "create", grace]));
+    assert!(made.starts_with("grace@example.org\tfree\t"), "{made}");
+    text(&service.done(&["account", "set-plan", grace, "subscription"]));
+    text(&service.done(&["account", "early", grace, "never"]));
+    text(&service.on_database(&["account", "create", "linus@example.org"]));
+    let secret = text(&service.done(&["token", "create", grace, "--label", "web servers"]));
+    assert!(secret.starts_with("suture_t_"), "{secret}");
+    let kernel = json!({
+        "release": "6.1.0-53-amd64", "architecture": "amd64", "build_id": "ab".repeat(20),
+    });
+    let machine = format!("{:032x}", 7);
+    let new = NewMachine {
+        id: machine.parse().unwrap(),
+        hostname: "web-7".parse().unwrap(),
+        kernel: serde_json::from_value(kernel).unwrap(),
+        agent_version: "0.1.0".parse().unwrap(),
+    };
+    let (token, now) = (secret.parse().unwrap(), SystemClock.now());
+    service
+        .store
+        .enrol_machine(&token, &new, now)
+        .await
+        .unwrap();
+    text(&service.done(&["group", grace, &machine, "canary"]));
+
+    for command in [
+        &["account", "list"][..],
+        &["token", "list", grace],
+        &["machines"],
+        &["machines", grace, "--kernel", "6.1.0", "--silent", "1"],
+        &["operator-key", "list"],
+        &["audit"],
+        &["audit", "--last", "2"],
+    ] {
+        for format in ["text", "json"] {
+            let command = [command, &["--format", format]].concat();
+            let here = text(&service.on_database(&command));
+            assert_eq!(here, text(&service.done(&command)), "{command:?}");
+            assert!(!here.is_empty() && !here.contains("suture_"), "{here}");
+        }
+    }
+    let listed: Value =
+        serde_json::from_str(&text(&service.done(&["machines", "--format", "json"]))).unwrap();
+    assert_eq!(listed[0]["group"], "canary");
+    assert_eq!(listed[0]["owner"], grace);
+    let nothing = service.done(&["machines", "--state", "applied", "--format", "json"]);
+    assert_eq!(text(&nothing), "[]");
+    let fleet = text(&service.done(&["fleet"]));
+    assert!(fleet.contains("machines\t1") && fleet.contains("kernel\t6.1.0-53-amd64\t1"));
+
+    text(&service.done(&["release", grace, &machine]));
+    let gone = refusal(&service.at_server(&service.key, &["release", grace, &machine]));
+    assert!(gone.contains("no such machine"), "{gone}");
+    // The log names the key's owner for what was done by the key.
+    let audit = text(&service.done(&["audit", "--last", "1"]));
+    assert!(
+        audit.contains("\toperator:ada\trelease-machine\t"),
+        "{audit}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_told_with_a_way_out() {
+    let service = Service::new().await;
+    let wrong = service.key.replace("suture_o_", "suture_t_");
+    let refused = refusal(&service.at_server(&wrong, &["account", "list"]));
+    assert!(refused.contains("operator-key create"), "{refused}");
+    let revoked = text(&service.done(&["operator-key", "create", "grace"]));
+    let keys = text(&service.done(&["operator-key", "list"]));
+    let id = keys.lines().find(|line| line.contains("grace")).unwrap();
+    text(&service.done(&["operator-key", "revoke", id.split('\t').next().unwrap()]));
+    let refused = refusal(&service.at_server(&revoked, &["account", "list"]));
+    assert!(
+        refused.contains("never issued, or was revoked"),
+        "{refused}"
+    );
+
+    let no_key = service
+        .admin()
+        .args(["--server=https://127.0.0.1:1", "account", "list"])
+        .env_remove("SUTURE_OPERATOR_KEY")
+        .output()
+        .unwrap();
+    assert!(refusal(&no_key).contains("--key-file"));
+    let key_file = service.path("operator.key");
+    std::fs::write(&key_file, &service.key).unwrap();
+    let mut unknown_ca = service.admin();
+    unknown_ca
+        .arg(format!("--server=https://{}", service.address))
+        .arg("--key-file")
+        .arg(&key_file)
+        .args(["account", "list"]);
+    let refused = refusal(&unknown_ca.output().unwrap());
+    assert!(refused.contains("cannot reach"), "{refused}");
+    let unknown = refusal(&service.at_server(&service.key, &["token", "list", "x@example.org"]));
+    assert!(unknown.contains("no such account"), "{unknown}");
+    let plan = refusal(&service.at_server(&service.key, &["account", "set-plan", "a@b.c", "gold"]));
+    assert!(plan.contains("`free` or `subscription`"), "{plan}");
+}
