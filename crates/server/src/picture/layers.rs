@@ -61,9 +61,9 @@ pub fn layers(picture: &Layers) -> String {
         svg.polygon(&format!("layer layer-{layer}"), &area);
     }
     svg.line("axis", (LEFT, FLOOR), (RIGHT, FLOOR));
-    for tick in times.ticks(5) {
-        let at = Timestamp::from_second(start + tick as i64).unwrap_or(Timestamp::UNIX_EPOCH);
-        let place = times.place(tick as f64);
+    for second in round_seconds(start, end, &times) {
+        let at = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+        let place = x(at);
         svg.line("axis", (place, FLOOR), (place, FLOOR + 4.0));
         let anchor = if place > RIGHT - 30.0 {
             Anchor::End
@@ -78,6 +78,16 @@ pub fn layers(picture: &Layers) -> String {
         svg.text("tick", (place, FLOOR + 18.0), anchor, at.strftime(form));
     }
     svg.finish()
+}
+
+/// Hours and midnights (UTC) for the axis, in seconds.
+fn round_seconds(start: i64, end: i64, times: &TimeScale) -> Vec<i64> {
+    let Some(stride) = times.ticks(5).first().map(|stride| *stride as i64) else {
+        return Vec::new();
+    };
+    let first = start.div_euclid(stride) + 1;
+    let seconds = (first..).map(|step| step * stride);
+    seconds.take_while(|second| *second <= end).collect()
 }
 
 fn sum(machines: &[u64]) -> u64 {
@@ -126,6 +136,24 @@ mod tests {
             svg.find(upper) < svg.find(lower),
             "the lower one is not hidden"
         );
+    }
+
+    #[test]
+    fn days_begin_at_midnight() {
+        let names = ["1.1".to_owned()];
+        let moments = [(at(21), vec![1]), (at(93), vec![1])];
+        let svg = layers(&Layers {
+            name: "versions",
+            title: "Versions",
+            names: &names,
+            moments: &moments,
+        });
+        // 3 of 72 hours after the left end.
+        assert!(
+            svg.contains("x=\"63.0\" y=\"214.0\" text-anchor=\"middle\">2 Jan<"),
+            "{svg}"
+        );
+        assert_eq!(svg.matches(" Jan<").count(), 3, "{svg}");
     }
 
     #[test]
