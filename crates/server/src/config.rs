@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub look_interval_secs: u64,
     /// What to tell the machines of a kernel, a TOML file (default: nothing).
     pub notices: Option<PathBuf>,
+    /// Days after which a machine that is not heard of is released (default: 90); none: never.
+    pub release_silent_days: Option<u32>,
     /// How e-mails leave (default: none do, and nobody can register).
     pub mail: Option<MailConfig>,
     /// Where people reach the service, e.g. `https://patches.example.org`, for links in e-mails
@@ -74,6 +76,9 @@ impl ServerConfig {
     /// A minute: a small part of the time in which a halt is to happen.
     pub const DEFAULT_LOOK_INTERVAL_SECS: u64 = 60;
 
+    /// A quarter: longer than a machine is switched off and still somebody's.
+    pub const DEFAULT_RELEASE_SILENT_DAYS: u32 = 90;
+
     /// With the defaults.
     pub fn new(listen: SocketAddr, tls: Tls, repository: impl Into<PathBuf>) -> Self {
         Self {
@@ -84,6 +89,7 @@ impl ServerConfig {
             default_plan: Some(Plan::standard()),
             look_interval_secs: Self::DEFAULT_LOOK_INTERVAL_SECS,
             notices: None,
+            release_silent_days: Some(Self::DEFAULT_RELEASE_SILENT_DAYS),
             mail: None,
             public_url: None,
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use suture_store::{Clock, FleetGroup, Store, StoreError, hour_of};
 use tokio::sync::Mutex;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::error::chain;
 
@@ -15,6 +15,9 @@ const FRESH_SECS: i64 = 15;
 
 /// Between two looks at whether the hour's sample is there.
 const LOOK: Duration = Duration::from_secs(300);
+
+/// Silent machines that one transaction releases.
+const RELEASED_AT_ONCE: u32 = 100;
 
 /// The latest count.
 #[derive(Default)]
@@ -42,14 +45,42 @@ impl Fleet {
     }
 }
 
-/// Keeps a sample of each hour, for ever. Several copies of the service may do so at once.
-pub async fn keep_samples(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+/// Keeps a sample of each hour and releases machines that are silent for longer than so many
+/// days, for ever. Several copies of the service may do so at once.
+pub async fn look_after(store: Arc<dyn Store>, clock: Arc<dyn Clock>, silent_days: Option<u32>) {
     loop {
-        if let Err(error) = keep_sample(store.as_ref(), clock.now()).await {
+        let now = clock.now();
+        if let Err(error) = keep_sample(store.as_ref(), now).await {
             let cause = chain(&error);
             warn!(error = cause, "cannot keep a sample of the fleet: {cause}");
         }
+        if let Some(days) = silent_days
+            && let Err(error) = release_silent(store.as_ref(), days, now).await
+        {
+            let cause = chain(&error);
+            warn!(error = cause, "cannot release silent machines: {cause}");
+        }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// In pieces, so that check-ins come between them.
+async fn release_silent(store: &dyn Store, days: u32, now: Timestamp) -> Result<(), StoreError> {
+    let silence = SignedDuration::from_hours(i64::from(days) * 24);
+    let Ok(since) = now.checked_sub(silence) else {
+        return Ok(());
+    };
+    loop {
+        let released = store.release_silent(since, RELEASED_AT_ONCE, now).await?;
+        for machine in &released {
+            info!(
+                machine.id = %machine.id,
+                "machine {} was released: it was silent for {days} days", machine.id
+            );
+        }
+        if released.len() < RELEASED_AT_ONCE as usize {
+            return Ok(());
+        }
     }
 }
 

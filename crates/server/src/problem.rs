@@ -131,7 +131,7 @@ impl ApiError {
                 `sudo livepatch enable TOKEN`."
                 .to_owned(),
             Self::UnknownMachine => "This machine's secret is not known: the machine was \
-                released, or enrolled again since. Run `sudo livepatch enable TOKEN` to enrol it."
+                released (by somebody, or after a long silence), or enrolled again since. Run `sudo livepatch enable TOKEN` to enrol it."
                 .to_owned(),
             Self::MachineLimit { plan, limit } => format!(
                 "The {plan} plan covers {limit} machines, and {limit} are enrolled. Either \

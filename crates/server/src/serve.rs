@@ -56,7 +56,9 @@ pub async fn serve(
     let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     let notices = Notices::open(config.notices.as_deref())
         .map_err(|source| ServerError::Notices { source })?;
-    let sampling = tokio::spawn(fleet::keep_samples(Arc::clone(&store), Arc::clone(&clock)));
+    let silent_days = config.release_silent_days;
+    let caring = fleet::look_after(Arc::clone(&store), Arc::clone(&clock), silent_days);
+    let caring = tokio::spawn(caring);
     let app = router::router(AppState {
         notices: Arc::new(notices),
         fleet: Arc::default(),
@@ -90,7 +92,7 @@ pub async fn serve(
     let served = run(server, certificate, app).await;
     stopper.abort();
     looking.abort();
-    sampling.abort();
+    caring.abort();
     served.map_err(|source| ServerError::Serve { listen, source })
 }
 

@@ -143,6 +143,15 @@ pub trait FleetStore: Send + Sync {
         groups: &[FleetGroup],
     ) -> Result<(), StoreError>;
 
+    /// Releases machines that were not heard of since then, at most so many, and gives them. The
+    /// audit log says why.
+    async fn release_silent(
+        &self,
+        since: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Machine>, StoreError>;
+
     /// The samples since a moment, oldest first.
     async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError>;
 }

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use suture_store::{
     AccountId, AccountQuery, FleetGroup, FleetSample, FleetStore, ListedAccount, ListedMachine,
-    MachineQuery, NumberedEntry, StoreError,
+    Machine, MachineQuery, NumberedEntry, StoreError,
 };
 
 use super::dialect::{self, Database};
-use super::fleet;
+use super::{fleet, machine};
 
 #[async_trait]
 impl FleetStore for Database {
@@ -44,6 +44,17 @@ impl FleetStore for Database {
     ) -> Result<(), StoreError> {
         transaction!(self, |connection| fleet::keep_sample(
             connection, hour, groups
+        ))
+    }
+
+    async fn release_silent(
+        &self,
+        since: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Machine>, StoreError> {
+        transaction!(self, |connection| machine::release_silent(
+            connection, since, limit, now
         ))
     }
 

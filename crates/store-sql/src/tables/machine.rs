@@ -339,6 +339,17 @@ pub async fn release(
     by: &Actor,
     now: Timestamp,
 ) -> Result<Machine, StoreError> {
+    remove(connection, account, machine, by, None, now).await
+}
+
+async fn remove(
+    connection: &mut Connection,
+    account: AccountId,
+    machine: &MachineId,
+    by: &Actor,
+    reason: Option<String>,
+    now: Timestamp,
+) -> Result<Machine, StoreError> {
     let row: Option<MachineRow> = sqlx::query_as(with_columns!(
         "DELETE FROM machine WHERE account_id = $1 AND machine_id = $2 RETURNING",
         ""
@@ -353,8 +364,42 @@ pub async fn release(
         machine: machine.clone(),
     };
     let released = Machine::try_from(row.ok_or_else(unknown)?)?;
-    let line = line(&released, Action::ReleaseMachine, by, now);
+    let line = AuditEntry {
+        reason,
+        ..line(&released, Action::ReleaseMachine, by, now)
+    };
     audit::add(connection, line).await?;
+    Ok(released)
+}
+
+/// Releases machines that were not heard of since then, at most so many.
+pub async fn release_silent(
+    connection: &mut Connection,
+    since: Timestamp,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<Machine>, StoreError> {
+    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine
+         WHERE checked_in_ms < $1 OR (checked_in_ms IS NULL AND enrolled_ms < $1)
+         ORDER BY account_id, machine_id LIMIT $2"
+    ))
+    .bind(since.as_millisecond())
+    .bind(i64::from(limit))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(database("find silent machines"))?;
+    let mut released = Vec::with_capacity(rows.len());
+    for row in rows {
+        let machine = Machine::try_from(row)?;
+        let heard = machine.last_check_in.as_ref().map(|report| report.at);
+        let heard = heard.unwrap_or(machine.enrolled);
+        let why = Some(format!("not heard of since {heard}"));
+        let (account, id) = (machine.account, &machine.id);
+        let gone = remove(&mut *connection, account, id, &Actor::Service, why, now).await?;
+        released.push(gone);
+    }
     Ok(released)
 }
 

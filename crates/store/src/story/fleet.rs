@@ -5,8 +5,8 @@ use suture_protocol::MachineState;
 
 use super::{account_with_token, at, enrol, operator};
 use crate::{
-    Account, AccountQuery, Action, CheckIn, FleetGroup, MachineQuery, Plan, ReportedState, Store,
-    hour_of,
+    Account, AccountQuery, Action, Actor, CheckIn, FleetGroup, MachineQuery, Plan, ReportedState,
+    Store, hour_of,
 };
 
 pub async fn run(store: &dyn Store) {
@@ -17,6 +17,7 @@ pub async fn run(store: &dyn Store) {
     the_audit_log_is_read_in_pieces(store, &account).await;
     the_fleet_is_counted(store, release).await;
     samples_are_kept_once_and_forgotten(store).await;
+    silent_machines_are_released(store, &account).await;
 }
 
 /// Four machines: two in force, one that failed, one that was never heard of.
@@ -210,4 +211,30 @@ async fn samples_are_kept_once_and_forgotten(store: &dyn Store) {
     assert_eq!(course().await, [(later(0), 5), (later(20 * day), 8)]);
     keep(later(900 * day), 9).await;
     assert_eq!(course().await, [(later(900 * day), 9)]);
+}
+
+/// The last chapter: machines of the others are silent too.
+async fn silent_machines_are_released(store: &dyn Store, account: &Account) {
+    let mut gone = Vec::new();
+    loop {
+        let released = store.release_silent(at(5_000), 2, at(20_000)).await;
+        let released = released.expect("released");
+        assert!(released.len() <= 2);
+        if released.is_empty() {
+            break;
+        }
+        gone.extend(released);
+    }
+    let ours = gone.iter().filter(|machine| machine.account == account.id);
+    let ours: Vec<_> = ours.map(|machine| machine.hostname.to_string()).collect();
+    assert_eq!(ours, ["web-200", "web-203"], "one had never been heard of");
+    assert_eq!(names(store, &of(account)).await, ["web-201", "web-202"]);
+    let log = store.audit_before(None, Some(account.id), 1).await;
+    let line = &log.expect("read")[0].entry;
+    assert_eq!(
+        (line.action, &line.actor),
+        (Action::ReleaseMachine, &Actor::Service)
+    );
+    let why = line.reason.as_deref().expect("a reason");
+    assert!(why.starts_with("not heard of since 20"), "{why}");
 }

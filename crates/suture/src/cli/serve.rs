@@ -44,6 +44,9 @@ pub struct Args {
     /// holes that could not be live patched. It is read again when it changes.
     #[arg(long, value_name = "FILE")]
     notices: Option<PathBuf>,
+    /// Release machines that were not heard of for so many days; 0: never.
+    #[arg(long, value_name = "DAYS", default_value_t = ServerConfig::DEFAULT_RELEASE_SILENT_DAYS)]
+    release_silent_days: u32,
     /// Where people reach the service, like `https://patches.example.org`, for links in e-mails
     /// [default: where it listens].
     #[arg(long, value_name = "URL")]
@@ -74,6 +77,18 @@ impl Args {
     }
 }
 
+/// A week: a rollout must have counted a silence before the machine is gone.
+const FEWEST_SILENT_DAYS: u32 = 7;
+
+fn release_after(days: u32) -> anyhow::Result<Option<u32>> {
+    anyhow::ensure!(
+        days == 0 || days >= FEWEST_SILENT_DAYS,
+        "--release-silent-days {days} would take machines away before a rollout has counted \
+         their silence; name at least {FEWEST_SILENT_DAYS}, or 0 for never"
+    );
+    Ok((days > 0).then_some(days))
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging();
     let mail = args.mail()?;
@@ -87,6 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.look_interval_secs = args.look_interval_secs;
     config.mail = mail;
     config.notices = args.notices;
+    config.release_silent_days = release_after(args.release_silent_days)?;
     config.public_url = args.public_url;
     config.default_plan = match args.rollout_plan.as_str() {
         "none" => None,
