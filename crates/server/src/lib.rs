@@ -15,6 +15,7 @@ mod form;
 mod guesses;
 mod handlers;
 mod html;
+mod metrics;
 mod names;
 pub mod notices;
 mod operator;

@@ -17,8 +17,9 @@ use utoipa_axum::routes;
 
 use crate::handlers::{
     account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, health,
-    index, machines, openapi as openapi_page, operator_keys, patches, patches_page, register,
-    repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream, sign_in, ticks,
+    index, machines, metrics, openapi as openapi_page, operator_keys, patches, patches_page,
+    register, repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream,
+    sign_in, ticks,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -98,6 +99,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(repository::metadata))
         .routes(routes!(repository::target))
         .routes(routes!(health::healthz))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi_page::openapi_json))
 }
 

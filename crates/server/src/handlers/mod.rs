@@ -12,6 +12,7 @@ pub mod fleet_page;
 pub mod health;
 pub mod index;
 pub mod machines;
+pub mod metrics;
 pub mod openapi;
 pub mod operator_keys;
 pub mod patches;

@@ -108,6 +108,25 @@ async fn operators_see_the_fleet_counted_and_find_machines() {
     let bearer = format!("Bearer {}", key.expose());
     let get = |path: &str| world.get_with(path, &[("authorization", &bearer)]);
 
+    world.publish(&crate::world::kernel(), "104.1").await;
+    world.rollout("104.1").await;
+    assert_eq!(world.get("/metrics").status, 401);
+    let metrics = get("/metrics");
+    let kind = metrics.header("content-type").unwrap();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = metrics.text();
+    for expected in [
+        "suture_machines{kernel=\"6.12.117+deb13-amd64\",state=\"applied\",version=\"104.1\"} 1\n",
+        "suture_machines_heard 2\n",
+        "suture_live_patches 1\n",
+        "suture_metadata_expires_timestamp_seconds 1796040000\n",
+        "suture_rollout_state{rollout=",
+        "suture_rollout_exposed_machines{",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(text.ends_with("# EOF\n"), "{text}");
+
     // The samples of two hours; the service itself keeps one of this hour.
     let groups = world.store.fleet_groups(now()).await.unwrap();
     for hours in [1, 2] {

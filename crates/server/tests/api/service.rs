@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 73] = [
+const ROUTES: [(&str, &str); 74] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -31,6 +31,7 @@ const ROUTES: [(&str, &str); 73] = [
     ("get", "/machines"),
     ("post", "/machines/early"),
     ("post", "/machines/release"),
+    ("get", "/metrics"),
     ("get", "/openapi.json"),
     ("get", "/password"),
     ("post", "/password"),
