@@ -16,6 +16,7 @@ mod rebuild;
 mod repository;
 mod rollout;
 mod serve;
+mod shell;
 mod verify;
 
 use std::io::Read as _;
@@ -67,6 +68,10 @@ enum Command {
     Rollout(rollout::Args),
     /// Manage accounts, tokens, machines and operators' keys.
     Admin(admin::Args),
+    /// Print a shell's completions for this command.
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages into a folder.
+    Man(shell::ManArgs),
     /// Show the main job on this machine: a real hole in a running kernel is closed.
     Demo(crate::scenario::demo::Args),
 }
@@ -90,6 +95,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Rollout(args) => block_on(rollout::run(args)),
         Command::Admin(args) => block_on(admin::run(args)),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Demo(args) => crate::scenario::demo::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)
