@@ -78,7 +78,7 @@ pub async fn serve(
     };
     // Before the first check-in: that the service was away must be known when machines come back.
     executor.look_now().await;
-    let looking = tokio::spawn(executor.run());
+    let looking = tokio::spawn(Arc::clone(&executor).run());
     let stopper = tokio::spawn(async move {
         shutdown.await;
         info!("finishing the open requests");
@@ -93,6 +93,7 @@ pub async fn serve(
     stopper.abort();
     looking.abort();
     caring.abort();
+    executor.give_up().await;
     served.map_err(|source| ServerError::Serve { listen, source })
 }
 

@@ -1,14 +1,17 @@
 //! The executor: reads, asks the deciding code, records.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use suture_kernel::KernelBuild;
 use suture_rollout::{Phase, Plan, Published, RolloutId, Scope};
-use suture_store::{Actor, Clock, NewRollout, Rollout, Store, StoreError};
+use suture_store::{Actor, Clock, Job, NewRollout, Rollout, ServerId, Store, StoreError};
 use tokio::sync::{Mutex, Notify, RwLock, broadcast};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::lease::{Lease, RENEWAL, Turn};
 use super::look::{is_looked_at, look};
 use super::missing::{Existing, missing};
 use crate::error::chain;
@@ -21,11 +24,12 @@ const LEAST_PAUSE: Duration = Duration::from_secs(5);
 /// Messages that wait for a slow reader of [`Executor::changes`].
 const CHANGES_KEPT: usize = 64;
 
-/// Makes rollouts of what is published and looks at them. Any number of executors may work on
-/// one database: of two looks at the same moment the store keeps one. A look that fails is
-/// logged and done again with the next.
+/// Makes rollouts of what is published and looks at them. Of several servers on one database one
+/// looks, as long as it renews its lease; and should two look all the same, the store keeps one of
+/// the looks. A look that fails is logged and done again with the next.
 pub struct Executor {
     store: Arc<dyn Store>,
+    server: ServerId,
     clock: Arc<dyn Clock>,
     patches: Arc<Patches>,
     changes: broadcast::Sender<RolloutId>,
@@ -77,6 +81,7 @@ impl Executor {
         let patches = Arc::new(Patches::load(&config.repository).await?);
         Ok(Arc::new(Self {
             store,
+            server: ServerId::random(),
             clock,
             patches,
             changes: broadcast::Sender::new(CHANGES_KEPT),
@@ -102,14 +107,73 @@ impl Executor {
         self.woken.notify_one();
     }
 
-    /// Looks again and again, until it is dropped.
+    /// Looks again and again while it is this server's turn, until it is dropped.
     pub async fn run(self: Arc<Self>) {
+        let mut lease = Lease::new(Arc::clone(&self.store), self.server);
+        let mut told = HashMap::new();
+        let (mut woken, mut acted) = (false, Instant::now());
         loop {
-            tokio::time::sleep(LEAST_PAUSE).await;
-            let rest = self.pause - LEAST_PAUSE;
-            // Running out of time is as good a reason to look as being woken.
-            let _ = tokio::time::timeout(rest, self.woken.notified()).await;
-            self.look_now().await;
+            woken = self.wait(woken, acted).await;
+            match lease.renew().await {
+                Turn::Ours { called } => {
+                    woken |= called;
+                    let rested = acted.elapsed();
+                    if rested >= self.pause || woken && rested >= LEAST_PAUSE {
+                        lease.renewed_during(self.look_now()).await;
+                        (woken, acted) = (false, Instant::now());
+                    }
+                }
+                Turn::Theirs => {
+                    if woken {
+                        lease.call_holder().await;
+                        (woken, acted) = (false, Instant::now());
+                    }
+                }
+            }
+            self.tell_what_others_did(&mut told).await;
+        }
+    }
+
+    /// Waits until the lease is to be renewed, or until something can be done sooner: because it
+    /// is time for it, or because it was woken, which is the answer.
+    async fn wait(&self, mut woken: bool, acted: Instant) -> bool {
+        if !woken {
+            let left = self.pause.saturating_sub(acted.elapsed());
+            let wait = if left.is_zero() {
+                RENEWAL
+            } else {
+                RENEWAL.min(left)
+            };
+            woken = tokio::time::timeout(wait, self.woken.notified())
+                .await
+                .is_ok();
+        }
+        if woken {
+            tokio::time::sleep(LEAST_PAUSE.saturating_sub(acted.elapsed())).await;
+        }
+        woken
+    }
+
+    /// Lets another server look at once, since this one stops.
+    pub(crate) async fn give_up(&self) {
+        let given_up = self.store.give_up_lease(Job::LookAtRollouts, self.server);
+        if let Err(error) = given_up.await {
+            let cause = chain(&error);
+            warn!(error = cause, "cannot give up the lease on looks: {cause}");
+        }
+    }
+
+    /// Tells those who follow a page here what another server changed.
+    async fn tell_what_others_did(&self, told: &mut HashMap<RolloutId, (u64, u64)>) {
+        if self.changes.receiver_count() == 0 {
+            return;
+        }
+        // A database that does not answer is logged by whoever needs it.
+        for rollout in self.store.rollouts().await.unwrap_or_default() {
+            let now = (rollout.revision, rollout.exposed);
+            if told.insert(rollout.id, now).is_some_and(|then| then != now) {
+                self.tell(rollout.id);
+            }
         }
     }
 

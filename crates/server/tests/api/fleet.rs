@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use suture_protocol::{CheckInRequest, EnrolResponse, MachineState, ProblemKind};
 use suture_server::view::{AccountPage, AccountSummary, AuditPage, FleetView, MachinePage};
-use suture_store::{FleetStore as _, Plan, Store as _};
+use suture_store::Plan;
 
 use crate::rollouts::{OWN, sign_in, token};
 use crate::world::{World, check_in_request, enrol_request, now};

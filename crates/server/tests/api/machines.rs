@@ -2,7 +2,7 @@
 
 use suture_protocol::{CheckInRequest, EnrolResponse, MachineState, ProblemKind};
 use suture_rollout::Offer;
-use suture_store::{MachineSecret, Plan, ReportedState, Store as _};
+use suture_store::{MachineSecret, Plan, ReportedState};
 
 use crate::log;
 use crate::world::{World, check_in_request, enrol_request, kernel, now, operator};

@@ -1,13 +1,17 @@
 //! The service as its clients meet it: a real listener with TLS, a real database file, a real
 //! signed repository.
 
+mod database;
 mod fleet;
 mod log;
 mod machines;
 mod patches;
 mod repository;
 mod rollouts;
+mod servers;
 mod service;
 mod sign_up;
 mod staged;
 mod world;
+
+const ON_POSTGRES: bool = false;

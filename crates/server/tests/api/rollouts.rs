@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use suture_protocol::ProblemKind;
 use suture_server::view::{DrawRecord, RolloutState, RolloutSummary, RolloutView};
-use suture_store::{
-    Action, Actor, OperatorStore as _, Plan, SignUpStore as _, Store as _, Subject,
-};
+use suture_store::{Action, Actor, Plan, Subject};
 
 use crate::world::{Answer, World, check_in_request, kernel, now, operator};
 

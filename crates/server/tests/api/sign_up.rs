@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use suture_store::{Action, Actor, Plan, SignUpStore as _, Store as _};
+use suture_store::{Action, Actor, Plan};
 
 use crate::rollouts::{OWN, set_cookie, sign_in, token};
 use crate::world::{Answer, World, now};

@@ -5,7 +5,7 @@ use suture_protocol::{
     CheckInRequest, CheckInResponse, EventId, EventKind, KernelTrouble, MachineEvent, MachineState,
 };
 use suture_rollout::{HaltedBy, Offer, Phase};
-use suture_store::{HandChange, NewAccount, Plan, RolloutStore as _, Store as _};
+use suture_store::{HandChange, NewAccount, Plan};
 
 use crate::world::{World, check_in_request, kernel, now, operator};
 

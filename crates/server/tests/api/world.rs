@@ -16,14 +16,14 @@ use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publis
 use suture_rollout::Scope;
 use suture_server::{Executor, MailConfig, ServerConfig, ServerError, Tls};
 use suture_store::{
-    Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, OperatorStore as _,
-    Plan, Rollout, RolloutStore as _, Store,
+    Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, Plan, Rollout, Store,
 };
-use suture_store_sql::SqliteStore;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::database::Database;
 
 /// A clock that stands still until it is moved.
 pub struct TestClock(Mutex<Timestamp>);
@@ -42,10 +42,11 @@ impl Clock for TestClock {
 
 /// A service, its folder and a client that trusts its certificate.
 pub struct World {
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     pub clock: Arc<TestClock>,
     pub address: SocketAddr,
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    database: Database,
     scheme: &'static str,
     client: ureq::Agent,
     stop: Option<oneshot::Sender<()>>,
@@ -115,8 +116,26 @@ impl World {
         let at = |name: &str| folder.path().join(name);
         let options = InitOptions::new(at("repository"), at("keys"), at("root-keys"));
         suture_repository::init(&options, now()).await.unwrap();
-        let store = Arc::new(SqliteStore::open(&at("suture.db")).await.unwrap());
+        let database = Database::empty(folder.path());
+        let clock = Arc::new(TestClock(Mutex::new(now())));
+        Self::serve(Arc::new(folder), database, clock, with_tls, mail).await
+    }
 
+    /// Another server on the same database and repository, over plain HTTP.
+    pub async fn beside(&self) -> Self {
+        let (folder, clock) = (Arc::clone(&self.folder), Arc::clone(&self.clock));
+        Self::serve(folder, self.database.clone(), clock, false, Mail::None).await
+    }
+
+    async fn serve(
+        folder: Arc<TempDir>,
+        database: Database,
+        clock: Arc<TestClock>,
+        with_tls: bool,
+        mail: Mail,
+    ) -> Self {
+        let at = |name: &str| folder.path().join(name);
+        let store = database.open().await;
         let names = vec!["127.0.0.1".to_owned()];
         let pair = rcgen::generate_simple_self_signed(names).unwrap();
         std::fs::write(at("cert.pem"), pair.cert.pem()).unwrap();
@@ -142,11 +161,10 @@ impl World {
 
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let clock = Arc::new(TestClock(Mutex::new(now())));
         let shutdown = async { drop(stopped.await) };
         let serve = suture_server::serve(
             config,
-            Arc::clone(&store) as _,
+            Arc::clone(&store),
             Arc::clone(&clock) as _,
             ready,
             shutdown,
@@ -160,6 +178,7 @@ impl World {
             clock,
             address,
             folder,
+            database,
             scheme,
             client,
             stop: Some(stop),
@@ -189,8 +208,13 @@ impl World {
         let listen = "127.0.0.1:0".parse().unwrap();
         let config = ServerConfig::new(listen, Tls::Plain, self.repository());
         let store = Arc::clone(&self.store);
-        let executor = Executor::open(&config, store as _, Arc::clone(&self.clock) as _).await;
+        let executor = Executor::open(&config, store, Arc::clone(&self.clock) as _).await;
         executor.unwrap().look_now().await;
+    }
+
+    /// A door of its own to the database.
+    pub async fn open_database(&self) -> Arc<dyn Store> {
+        self.database.open().await
     }
 
     /// Where its e-mails lie.

@@ -1,0 +1,30 @@
+//! The same on PostgreSQL, and what several servers on one database have to do together.
+
+#[path = "api/database.rs"]
+mod database;
+#[path = "api/fleet.rs"]
+mod fleet;
+#[path = "api/log.rs"]
+mod log;
+#[path = "api/machines.rs"]
+mod machines;
+#[path = "api/patches.rs"]
+mod patches;
+#[path = "api/repository.rs"]
+mod repository;
+#[path = "api/rollouts.rs"]
+mod rollouts;
+#[path = "api/servers.rs"]
+mod servers;
+#[path = "api/service.rs"]
+mod service;
+#[path = "api/sign_up.rs"]
+mod sign_up;
+#[path = "api/staged.rs"]
+mod staged;
+#[path = "api/takeover.rs"]
+mod takeover;
+#[path = "api/world.rs"]
+mod world;
+
+const ON_POSTGRES: bool = true;
