@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-coverage bench-rollout bench-agent dist lint setup programs
+.PHONY: demo test bench bench-check-ins bench-coverage bench-rollout bench-agent dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -33,6 +33,11 @@ bench-coverage: programs
 bench-rollout: setup
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_rollout
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_rollout
+
+## Print check-ins a second on SQLite and PostgreSQL, beside a bare handler, measured in one run.
+bench-check-ins: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_check_ins
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_check_ins
 
 ## Print what the agent costs a machine: memory, wake-ups, and time beside a bare insmod.
 bench-agent: programs dist

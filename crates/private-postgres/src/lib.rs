@@ -8,4 +8,4 @@
 mod programs;
 mod server;
 
-pub use server::PrivatePostgres;
+pub use server::{Certificate, PrivatePostgres};

@@ -1,5 +1,9 @@
 //! The server, and databases on it.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -26,13 +30,33 @@ wait "$server"
 rm -rf "$folder"
 "#;
 
+const DEFAULT_PORT: u16 = 5432;
+
+/// For tests, which lose nothing when the machine goes down.
+const CARELESS: [&str; 2] = ["fsync=off", "full_page_writes=off"];
+
+/// Paths are from the folder of the data.
+const TLS: [&str; 4] = [
+    "listen_addresses=127.0.0.1",
+    "ssl=on",
+    "ssl_cert_file=../chain.pem",
+    "ssl_key_file=../key.pem",
+];
+
 /// The role that owns the databases. Like a service's, it is no administrator.
 const OWNER: &str = "suture";
+
+/// Certificate chain and private key of a server, as PEM.
+pub struct Certificate<'a> {
+    pub chain: &'a str,
+    pub key: &'a str,
+}
 
 /// A server that ends with this process, or earlier when it is dropped.
 pub struct PrivatePostgres {
     programs: Programs,
     folder: PathBuf,
+    port: u16,
     databases: AtomicU32,
     keeper: Child,
 }
@@ -41,17 +65,40 @@ impl PrivatePostgres {
     /// The server of this process, started when it is first asked for.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<PrivatePostgres> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&["fsync=off", "full_page_writes=off"]))
+        SHARED.get_or_init(|| Self::launch(None, &CARELESS))
     }
 
-    /// Starts a server with these settings, each like `fsync=off`.
-    pub fn start(settings: &[&str]) -> Self {
+    /// A server as it is installed: what it commits is on the disk.
+    pub fn durable() -> Self {
+        Self::launch(None, &[])
+    }
+
+    /// A server that listens on `127.0.0.1` too, and has this certificate.
+    pub fn with_tls(certificate: &Certificate<'_>) -> Self {
+        Self::launch(Some(certificate), &CARELESS)
+    }
+
+    fn launch(certificate: Option<&Certificate<'_>>, settings: &[&str]) -> Self {
         let programs = Programs::find();
         let folder = tempfile::Builder::new()
             .prefix("suture-postgres-")
             .tempdir()
             .expect("a folder for temporary files")
             .keep();
+        let mut own = vec!["max_connections=200".to_owned()];
+        let port = match certificate {
+            Some(certificate) => {
+                private_file(&folder.join("chain.pem"), certificate.chain);
+                private_file(&folder.join("key.pem"), certificate.key);
+                own.extend(TLS.map(str::to_owned));
+                free_port()
+            }
+            None => {
+                own.push("listen_addresses=".to_owned());
+                DEFAULT_PORT
+            }
+        };
+        own.push(format!("port={port}"));
         programs.give(&folder);
         let data = folder.join("data");
         run(programs
@@ -61,14 +108,15 @@ impl PrivatePostgres {
             .arg(&data));
         let mut server = programs.command("postgres");
         server.arg("-D").arg(&data).arg("-k").arg(&folder);
-        let fixed = ["listen_addresses=", "max_connections=200"];
-        for setting in fixed.iter().chain(settings) {
+        let own = own.iter().map(String::as_str);
+        for setting in own.chain(settings.iter().copied()) {
             server.args(["-c", setting]);
         }
         let keeper = keep(&folder, &server);
         let started = Self {
             programs,
             folder,
+            port,
             databases: AtomicU32::new(0),
             keeper,
         };
@@ -83,7 +131,14 @@ impl PrivatePostgres {
         let name = format!("test_{number}");
         self.statement("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER}"));
         let socket = self.folder.to_str().expect("a folder with a plain name");
-        format!("postgres://{OWNER}@{}/{name}", socket.replace('/', "%2F"))
+        let (socket, port) = (socket.replace('/', "%2F"), self.port);
+        format!("postgres://{OWNER}@{socket}:{port}/{name}")
+    }
+
+    /// The same database's address over TCP.
+    pub fn over_tcp(&self, address: &str) -> String {
+        let name = address.rsplit('/').next().expect("an address has a name");
+        format!("postgres://{OWNER}@localhost:{}/{name}", self.port)
     }
 
     /// Executes a statement as administrator and returns what it prints, without ornament.
@@ -93,7 +148,7 @@ impl PrivatePostgres {
             .args(["-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database])
             .arg("-h")
             .arg(&self.folder)
-            .args(["-c", statement]);
+            .args(["-p", &self.port.to_string(), "-c", statement]);
         run(&mut psql).trim_end().to_owned()
     }
 
@@ -102,6 +157,7 @@ impl PrivatePostgres {
         let is_ready = || {
             let mut ask = self.programs.command("pg_isready");
             ask.arg("-q").arg("-h").arg(&self.folder);
+            ask.args(["-p", &self.port.to_string()]);
             ask.status().is_ok_and(|status| status.success())
         };
         while !is_ready() {
@@ -131,4 +187,18 @@ fn keep(folder: &Path, server: &Command) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("a shell")
+}
+
+/// The server refuses a key that others can read.
+fn private_file(path: &Path, text: &str) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path).expect("a new file");
+    file.write_all(text.as_bytes()).expect("room for a file");
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
 }

@@ -112,3 +112,40 @@ pub fn name(options: &PgConnectOptions) -> String {
         None => format!("database `{database}` on `{}:{port}`", options.get_host()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_elsewhere_proves_its_name_unless_the_address_says_otherwise() {
+        let mode = |text: &str| match DatabaseAddress::parse(text.as_ref()).unwrap() {
+            DatabaseAddress::Postgres(options) => format!("{:?}", options.get_ssl_mode()),
+            DatabaseAddress::File(path) => panic!("a file: {}", path.display()),
+        };
+        for elsewhere in [
+            "postgres://suture@db.example.org/fleet",
+            "postgresql://192.0.2.7:5433/fleet",
+            "postgres://suture@[2001:db8::1]/fleet",
+        ] {
+            assert_eq!(mode(elsewhere), "VerifyFull", "{elsewhere}");
+            assert_eq!(mode(&format!("{elsewhere}?sslmode=disable")), "Disable");
+        }
+        for here in [
+            "postgres://localhost/fleet",
+            "postgres://127.0.0.1/fleet",
+            "postgres://[::1]/fleet",
+            "postgres://%2Frun%2Fpostgresql/fleet",
+            "postgres:///fleet?host=/run/postgresql",
+        ] {
+            assert_eq!(mode(here), "Prefer", "{here}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_repeating_it() {
+        let refused = DatabaseAddress::parse("postgres://suture:hunter2@[::1/fleet".as_ref());
+        let error = refused.unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

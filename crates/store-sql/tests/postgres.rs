@@ -4,7 +4,7 @@ use std::slice;
 use std::sync::Arc;
 
 use sqlx::PgPool;
-use suture_private_postgres::PrivatePostgres;
+use suture_private_postgres::{Certificate, PrivatePostgres};
 use suture_store::{Account, Actor, NewAccount, Plan, Store, StoreError, story};
 use suture_store_sql::{DatabaseAddress, OpenError, PostgresStore};
 
@@ -173,4 +173,38 @@ async fn a_server_that_is_not_there_is_named_without_the_password() {
         let parsed = DatabaseAddress::parse(address.as_ref()).unwrap();
         assert!(!format!("{parsed} {parsed:?}").contains("hunter2"));
     }
+}
+
+/// The certificate proves the server's name by an authority of ours, and of nobody else.
+#[tokio::test]
+async fn a_connection_over_the_network_is_protected() {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let server = PrivatePostgres::with_tls(&Certificate {
+        chain: &chain,
+        key: &key,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, &chain).unwrap();
+    let address = server.over_tcp(&server.empty_database());
+    let proven = format!(
+        "{address}?sslmode=verify-full&sslrootcert={}",
+        authority.display()
+    );
+    let store = open(&proven).await.unwrap();
+    create(&store).await.unwrap();
+    let connections = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
+        FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'suture'";
+    let counted = server.statement("postgres", connections);
+    let (protected, open_ones) = counted.split_once('|').unwrap();
+    assert!(protected.parse::<u32>().unwrap() > 0, "{counted}");
+    assert_eq!(open_ones, "0", "{counted}");
+    store.close().await;
+
+    let refused = open(&format!("{address}?sslmode=verify-full")).await;
+    assert!(matches!(refused, Err(OpenError::Connect { .. })));
+    let other_name = proven.replace("@localhost:", "@127.0.0.1:");
+    let refused = open(&other_name).await;
+    assert!(matches!(refused, Err(OpenError::Connect { .. })));
 }
