@@ -97,3 +97,92 @@ pub const ADD_FINDING: &str = "WITH next AS (
      SELECT $1, $2, $3, $4, $5, $6, $7, $8, findings FROM next";
 
 pub(super) use {each_number, each_text, is_address, is_covered, is_true, now_ms};
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use suture_private_postgres::PrivatePostgres;
+    use suture_rollout::{Plan, RolloutId, Scope};
+    use suture_store::{Actor, NewRollout, RolloutStore as _};
+
+    use super::*;
+    use crate::DatabaseAddress;
+
+    async fn store() -> Database {
+        let address = PrivatePostgres::shared().empty_database();
+        match DatabaseAddress::parse(address.as_ref()).unwrap() {
+            DatabaseAddress::Postgres(options) => Database::open(&options).await.unwrap(),
+            DatabaseAddress::File(path) => panic!("a file: {}", path.display()),
+        }
+    }
+
+    async fn rollout(store: &Database) -> RolloutId {
+        let scope = Scope {
+            version: "104.1".parse().unwrap(),
+            kernel: None,
+        };
+        let new = NewRollout {
+            scope,
+            plan: Plan::immediate(),
+            starts: Timestamp::UNIX_EPOCH,
+        };
+        let made = store.create_rollout(&new, &Actor::Service, Timestamp::UNIX_EPOCH);
+        made.await.unwrap().id
+    }
+
+    async fn add(
+        connection: &mut Connection,
+        rollout: RolloutId,
+        machine: &str,
+    ) -> Result<(), sqlx::Error> {
+        let added = sqlx::query(ADD_FINDING)
+            .bind(rollout.to_string())
+            .bind("an account")
+            .bind(machine)
+            .bind("finished")
+            .bind(true)
+            .bind(false)
+            .bind(false)
+            .bind(1000_i64)
+            .bind(false)
+            .bind(1000_i64)
+            .execute(connection)
+            .await?;
+        assert_eq!(added.rows_affected(), 1);
+        Ok(())
+    }
+
+    /// A look that came between two commits in the other order would count the later number and
+    /// never the earlier one.
+    #[tokio::test]
+    async fn a_finding_gets_no_number_while_an_earlier_one_is_uncommitted() {
+        let store = store().await;
+        let rollout = rollout(&store).await;
+        let mut first = store.begin().await.unwrap();
+        add(&mut first, rollout, "first").await.unwrap();
+
+        let mut second = store.begin().await.unwrap();
+        let adding = tokio::spawn(async move { add(&mut second, rollout, "second").await });
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        while PrivatePostgres::shared().statement("postgres", waiting) == "0" {
+            assert!(!adding.is_finished(), "it has a number");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        first.commit().await.unwrap();
+        let source = adding.await.unwrap().unwrap_err().into();
+        let doing = "record what a machine told";
+        assert!(lost_race(&StoreError::Database { doing, source }));
+
+        let mut again = store.begin().await.unwrap();
+        add(&mut again, rollout, "second").await.unwrap();
+        again.commit().await.unwrap();
+        let numbers: Vec<(String, i64)> =
+            sqlx::query_as("SELECT machine_id, number FROM finding ORDER BY number")
+                .fetch_all(&mut *store.read().await.unwrap())
+                .await
+                .unwrap();
+        assert_eq!(numbers, [("first".to_owned(), 1), ("second".to_owned(), 2)]);
+    }
+}
