@@ -4,16 +4,17 @@ use thiserror::Error;
 
 /// Sizes of table entries, where the kernel at hand differs from the usual ones.
 ///
-/// Entries of `.altinstructions` (12 to 14 bytes) and `__jump_table` (16 or 24) are measured by
-/// their relocations when left out, and when the relocations show another size than was told.
+/// Entries of `.altinstructions` (12 to 14 bytes), `__jump_table` (16 or 24) and `__bug_table`
+/// (12, or 16 where they hold a format) are measured by their relocations when left out, and when
+/// the relocations show another size than was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntrySizes {
     /// `struct alt_instr` (default: measured).
     pub altinstructions: Option<u64>,
     /// `struct jump_entry` (default: measured).
     pub jump_table: Option<u64>,
-    /// `struct bug_entry` (default: 12).
-    pub bug_table: u64,
+    /// `struct bug_entry` (default: measured).
+    pub bug_table: Option<u64>,
     /// `struct exception_table_entry` (default: 12).
     pub ex_table: u64,
     /// `struct paravirt_patch_site` (default: 16).
@@ -42,7 +43,7 @@ impl Default for EntrySizes {
         Self {
             altinstructions: None,
             jump_table: None,
-            bug_table: 12,
+            bug_table: None,
             ex_table: 12,
             parainstructions: 16,
         }
@@ -107,7 +108,7 @@ impl EntrySizes {
         match name {
             "ALT_STRUCT_SIZE" => self.altinstructions = Some(size),
             "JUMP_STRUCT_SIZE" => self.jump_table = Some(size),
-            "BUG_STRUCT_SIZE" => self.bug_table = size,
+            "BUG_STRUCT_SIZE" => self.bug_table = Some(size),
             "EX_STRUCT_SIZE" => self.ex_table = size,
             "PARA_STRUCT_SIZE" => self.parainstructions = size,
             _ => {}

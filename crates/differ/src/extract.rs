@@ -126,7 +126,7 @@ pub(crate) struct Extractor<'a> {
     /// Chunks whose references are not followed yet.
     next: ChunkId,
     /// Entries of tables that have been decided about.
-    decided: BTreeSet<Range>,
+    pub decided: BTreeSet<Range>,
     /// Relocated fields whose goal a table entry has settled.
     pub settled: BTreeMap<(usize, u64), ChunkId>,
     /// Relocated fields that the kernel fills in only once a module is there.

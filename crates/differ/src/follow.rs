@@ -9,7 +9,7 @@ use crate::names::is_copyable;
 use crate::object::{Relocation, SymbolSection};
 use crate::refusal::Refusal;
 use crate::resolve::{ReferencedSymbol, SymbolKind};
-use crate::special::{Role, is_init, role};
+use crate::special::{Role, Table, is_init, role};
 use crate::unit::{Range, Target};
 
 /// What the module loader applies (kernel: arch/x86/kernel/module.c).
@@ -272,6 +272,11 @@ impl Extractor<'_> {
             let chunk = self.layout.append(new, fragment, &name, owner, 1, true);
             return Ok(self.chunk_goal(chunk, relocation));
         }
+        if role(&name) == Role::Table(Table::Bug)
+            && let Some(chunk) = start.and_then(|start| self.bug_entry(home, start))
+        {
+            return Ok(self.chunk_goal(chunk, relocation));
+        }
         let copyable = !section.is_writable() || is_copyable("", &name);
         let plain = role(&name) == Role::Plain && !is_init(&name) && !name.contains("..percpu");
         if !new.atoms_of(home).is_empty() || !copyable || !plain || section.grouped {
@@ -285,6 +290,20 @@ impl Extractor<'_> {
         };
         let alignment = section.addralign;
         Ok(self.copy_goal(whole, &name, alignment, owner, relocation))
+    }
+
+    /// The copy of an entry of `__bug_table` about taken code, which that code hands over.
+    fn bug_entry(&mut self, table: usize, start: u64) -> Option<ChunkId> {
+        let units = self.units;
+        let mut entries = units.new_entries.iter();
+        let entry =
+            entries.find(|entry| (entry.range.section, entry.range.start) == (table, start))?;
+        let (section, place) = entry.site;
+        let site = self.layout.covering(section, place)?;
+        if self.decided.insert(entry.range) {
+            self.take_entry(entry, site);
+        }
+        self.layout.covering(table, start)
     }
 
     /// A copy of constant bytes, made once.

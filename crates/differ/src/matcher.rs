@@ -9,7 +9,7 @@ use object::elf;
 use crate::line_numbers::only_lines_differ;
 use crate::names::{base_name, is_copyable, is_numbered};
 use crate::object::Relocation;
-use crate::special::{Entry, Table, replacement_length};
+use crate::special::{Entry, Role, Table, replacement_length, role};
 use crate::unit::{Range, Target, Unit};
 
 /// How deep one constant may lead to the next.
@@ -260,6 +260,16 @@ impl<'a> Matcher<'a> {
             };
             return self.same_range(attempt, old, new, depth);
         }
+        if role(&from.name) == Role::Table(Table::Bug) {
+            let entries = (
+                Self::bug_entry(&self.old_entries, (old.0, start)),
+                Self::bug_entry(&self.new_entries, (new.0, other)),
+            );
+            return match entries {
+                (Some(old), Some(new)) => self.same_bug(attempt, old, new),
+                _ => false,
+            };
+        }
         let ubsan = is_ubsan(&from.name) && is_ubsan(&to.name);
         let same_base = base_name(&from.name) == base_name(&to.name);
         let alike = self.old.layout(old.0) == self.new.layout(new.0);
@@ -326,18 +336,29 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// `__bug_table`: the place and the flags count, file and line don't.
+    /// `__bug_table`: the place, the format (where there is one) and the flags count, file and
+    /// line don't.
     fn same_bug(&self, attempt: &Attempt, old: &Entry, new: &Entry) -> bool {
         let (a, b) = (old.range, new.range);
         let (from, to) = (self.old.section(a.section), self.new.section(b.section));
         let flags = |range: Range| (range.end - 2, range.end);
-        let first = (
-            from.relocations_in(a.start, a.start + 1),
-            to.relocations_in(b.start, b.start + 1),
-        );
-        let ([x], [y]) = first else { return false };
-        from.same_bytes(flags(a), to, flags(b))
-            && self.same_reference(attempt, (a.section, x), (b.section, y), 0)
+        let before = from.relocations_in(a.start, a.end);
+        let after = to.relocations_in(b.start, b.end);
+        let same = |(x, y)| self.same_reference(attempt, (a.section, x), (b.section, y), 0);
+        // The last of them is the file.
+        let counting = before.len().saturating_sub(1).max(1);
+        !before.is_empty()
+            && before.len() == after.len()
+            && from.same_bytes(flags(a), to, flags(b))
+            && before.iter().zip(after).take(counting).all(same)
+    }
+
+    /// The entry of `__bug_table` that code hands over with what its format takes.
+    fn bug_entry(entries: &HashMap<usize, Vec<Entry>>, place: (usize, u64)) -> Option<&Entry> {
+        let begins = |entry: &&Entry| {
+            entry.table == Table::Bug && (entry.range.section, entry.range.start) == place
+        };
+        entries.values().flatten().find(begins)
     }
 
     /// `.altinstructions`: the entry and the code that it would put in place.

@@ -3,7 +3,7 @@
 use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
 use crate::ignore::is_marker;
-use crate::object::Section;
+use crate::object::{Relocation, Section};
 use crate::unit::{Range, Unit};
 
 /// A table whose entries begin with the place in the code that they are about.
@@ -251,7 +251,10 @@ fn entry_size(
     let size = match table {
         Table::Altinstructions => believed(sizes.altinstructions, 2),
         Table::Jump => believed(sizes.jump_table, 3),
-        Table::Bug => sizes.bug_table,
+        Table::Bug => match sizes.bug_table {
+            Some(size) if begins_each_entry(section, size) => size,
+            _ => between_places(unit, index),
+        },
         Table::Exception => sizes.ex_table,
         Table::Paravirt => sizes.parainstructions,
         Table::StaticCall => 8,
@@ -261,6 +264,7 @@ fn entry_size(
     let sound = match table {
         Table::Altinstructions => (12..=14).contains(&size),
         Table::Jump => size == 16 || size == 24,
+        Table::Bug => (8..=24).contains(&size),
         _ => size >= 4,
     };
     if sound {
@@ -282,6 +286,19 @@ fn begins_each_entry(section: &Section, size: u64) -> bool {
     size > 0
         && section.size.is_multiple_of(size)
         && (0..section.size / size).all(|number| begins(number * size))
+}
+
+/// From the first place in the code that a section names to the second, or to its end: the size
+/// of entries that name one place each.
+fn between_places(unit: &Unit, index: usize) -> u64 {
+    let section = unit.section(index);
+    let is_place = |relocation: &&Relocation| {
+        let place = unit.location(index, relocation);
+        place.is_some_and(|(home, _)| unit.section(home).is_code())
+    };
+    let mut places = section.relocations.iter().filter(is_place);
+    let first = places.next().map_or(0, |relocation| relocation.offset);
+    places.next().map_or(section.size, |second| second.offset) - first
 }
 
 fn companions(

@@ -38,6 +38,23 @@ fn line_numbers_in_the_bug_table_change_nothing() {
 }
 
 #[test]
+fn a_format_in_the_bug_table_counts_and_goes_along() {
+    assert_snapshot!(extract_case("bug-format"), @r"
+    patch reworded,1 by __suture_u0_0
+    patch fixed,1 by __suture_u0_1
+    .text.reworded: code
+    .text.fixed: code
+    __bug_table: 32
+    .rodata.suture.str: 34
+    __mcount_loc: 16
+    .rela.text.reworded -> __bug_table
+    .rela.text.fixed -> __bug_table
+    .rela__bug_table -> .rodata.suture.str .text.fixed .text.reworded
+    .rela__mcount_loc -> .text.fixed .text.reworded
+    ");
+}
+
+#[test]
 fn line_numbers_count_unless_they_go_to_a_known_reporter() {
     assert_snapshot!(diff_case("line-only"), @r"
     Changed fixed
