@@ -79,7 +79,6 @@ pub fn kernel_faults(console: &str) -> Vec<&str> {
         PANIC,
         "BUG: ",
         "Oops: ",
-        "WARNING: CPU:",
         "general protection fault",
         "kernel BUG at ",
         "self-detected stall on CPU",
@@ -90,9 +89,18 @@ pub fn kernel_faults(console: &str) -> Vec<&str> {
     let faulty = |line: &&str| {
         // Drivers say `DEBUG: ` in messages that report no fault.
         let line = line.replace("DEBUG: ", "");
-        FAULTS.iter().any(|fault| line.contains(fault))
+        FAULTS.iter().any(|fault| line.contains(fault)) || is_warning(&line)
     };
     console.lines().filter(faulty).collect()
+}
+
+/// The line that a warning begins with (kernel: `__warn` in kernel/panic.c): `WARNING: CPU: 0 PID:
+/// 1 at FILE:LINE FUNCTION`, or in newer kernels `WARNING: FILE:LINE at FUNCTION, CPU#0: COMM/1`.
+fn is_warning(line: &str) -> bool {
+    let Some((_, told)) = line.split_once("WARNING: ") else {
+        return false;
+    };
+    told.starts_with("CPU:") || (told.contains(" at ") && told.contains(", CPU#"))
 }
 
 #[cfg(test)]
@@ -131,11 +139,12 @@ mod tests {
     fn faults_are_found_and_ordinary_lines_are_not() {
         let console = "livepatch: enabling patch 'a'\n\
             WARNING: CPU: 0 PID: 1 at kernel/livepatch/core.c:1 f\n\
+            WARNING: fs/proc/meminfo.c:60 at f+0xc2a/0xc70 [x], CPU#0: cat/501\n\
             BUG: kernel NULL pointer dereference, address: 0000000000000000\n\
             thing: DEBUG: all is well\n\
             clocksource: Switched to clocksource tsc\n";
         let faults = kernel_faults(console);
-        assert_eq!(faults, console.lines().skip(1).take(2).collect::<Vec<_>>());
+        assert_eq!(faults, console.lines().skip(1).take(3).collect::<Vec<_>>());
         assert!(kernel_faults("a: tainting kernel with TAINT_LIVEPATCH").is_empty());
     }
 }
