@@ -181,6 +181,12 @@ impl Archive {
         Ok(path)
     }
 
+    /// Where single files of a package are kept that were taken out of it.
+    pub(crate) fn kept_files(&self, package: &Package) -> PathBuf {
+        let Package { name, version } = package;
+        self.downloads.join(format!("{name}_{version}.files"))
+    }
+
     /// Unpacks the package into a folder that appears only when it is complete.
     pub fn unpack(&self, package: &Package, folder: &Path) -> Result<(), FactoryError> {
         if folder.exists() {

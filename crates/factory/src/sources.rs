@@ -9,9 +9,12 @@ use crate::archive::{Archive, Package};
 use crate::command::{Log, run};
 use crate::error::FactoryError;
 use crate::files;
+use crate::paths::normal;
 
 /// Writes chosen files of a source package below `folder`, at their paths in the tree. Files
 /// that the package does not have are left out.
+///
+/// To find them the package has to be read from its beginning; so they are kept in the cache.
 pub fn extract_sources(
     archive: &Archive,
     package: &Package,
@@ -19,13 +22,56 @@ pub fn extract_sources(
     folder: &Path,
     log: &Log,
 ) -> Result<(), FactoryError> {
+    let kept = archive.kept_files(package);
+    let inside = |path: &&String| normal(Path::new(path)).as_ref() == Some(*path);
+    let paths: Vec<&String> = paths.iter().filter(inside).collect();
+    let missing = paths.iter().filter(|path| !kept.join(path).exists());
+    let missing: Vec<&String> = missing.copied().collect();
+    if !missing.is_empty() {
+        keep(archive, package, &missing, &kept, log)?;
+    }
+    files::make_dir(folder)?;
+    for path in paths {
+        let (from, to) = (kept.join(path), folder.join(path));
+        if from.is_file() {
+            files::make_dir(to.parent().unwrap_or(folder))?;
+            std::fs::copy(&from, &to).map_err(FactoryError::file("write", &to))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes files out of a package; each appears in `kept` when it is whole.
+fn keep(
+    archive: &Archive,
+    package: &Package,
+    paths: &[&String],
+    kept: &Path,
+    log: &Log,
+) -> Result<(), FactoryError> {
+    files::make_dir(kept)?;
+    let scratch =
+        tempfile::tempdir_in(kept).map_err(FactoryError::file("make a folder in", kept))?;
     // Reading ends with the last file found (141: the writer of the pipe was told so); tar
     // answers 2 for a name that isn't there, which the caller sees by the missing file.
-    let members: Vec<String> = paths
-        .iter()
-        .map(|path| format!("{}/{path}", package.name))
-        .collect();
-    unpack(archive, package, &members, folder, &[0, 2, 141], log)
+    let members = paths.iter().map(|path| format!("{}/{path}", package.name));
+    let members: Vec<String> = members.collect();
+    unpack(
+        archive,
+        package,
+        &members,
+        scratch.path(),
+        &[0, 2, 141],
+        log,
+    )?;
+    for path in paths {
+        let (from, to) = (scratch.path().join(path), kept.join(path));
+        if from.is_file() {
+            files::make_dir(to.parent().unwrap_or(kept))?;
+            std::fs::rename(&from, &to).map_err(FactoryError::file("move", &from))?;
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks the whole source tree of a package into `folder`.
@@ -76,8 +122,11 @@ pub fn source_difference(
 ) -> Result<String, FactoryError> {
     let folder = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
     let (old, new) = (folder.path().join("a"), folder.path().join("b"));
-    extract_sources(archive, from, paths, &old, log)?;
-    extract_sources(archive, to, paths, &new, log)?;
+    let (from_old, from_new) = rayon::join(
+        || extract_sources(archive, from, paths, &old, log),
+        || extract_sources(archive, to, paths, &new, log),
+    );
+    from_old.and(from_new)?;
     let mut diff = String::new();
     for path in paths {
         let before = optional_text(&old.join(path))?;
@@ -124,6 +173,50 @@ pub fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A source package like the distribution's, with one file.
+    fn source_package(downloads: &Path, package: &Package) {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "mkdir -p tree/$1/kernel deb/DEBIAN deb/usr/src && \
+            echo 'int x;' > tree/$1/kernel/x.c && \
+            tar -cJf deb/usr/src/$1.tar.xz -C tree $1 && \
+            printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: x\\n\
+            Description: x\\n' $1 $2 > deb/DEBIAN/control && \
+            dpkg-deb --build deb $3/$1_$2.deb";
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script, "sh", &package.name, &package.version]);
+        shell.arg(downloads).current_dir(folder.path());
+        run(&mut shell, "dpkg", &Log::none()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_taken_out_of_a_package_once() {
+        let cache = tempfile::tempdir().unwrap();
+        let package = Package {
+            name: "linux-source-9.9".to_owned(),
+            version: "9.9.1-1".to_owned(),
+        };
+        let downloads = cache.path().join("packages");
+        std::fs::create_dir(&downloads).unwrap();
+        source_package(&downloads, &package);
+        let archive = Archive::new(cache.path(), Log::none());
+        let extract = |paths: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+            let (package, log) = (&package, &Log::none());
+            extract_sources(&archive, package, &paths, folder.path(), log)?;
+            Ok::<_, FactoryError>(std::fs::read_to_string(folder.path().join("kernel/x.c")).ok())
+        };
+        let paths = [
+            "kernel/x.c",
+            "kernel/none.c",
+            "../linux-source-9.9_9.9.1-1.deb",
+        ];
+        assert_eq!(extract(&paths).unwrap().as_deref(), Some("int x;\n"));
+        std::fs::write(downloads.join("linux-source-9.9_9.9.1-1.deb"), b"gone").unwrap();
+        assert_eq!(extract(&paths[..1]).unwrap().as_deref(), Some("int x;\n"));
+        assert_eq!(extract(&paths[1..]).unwrap(), None);
+    }
 
     #[test]
     fn a_difference_is_a_diff_that_patch_takes() {
