@@ -11,11 +11,11 @@ use std::process::Command;
 
 use crate::command::{Log, run};
 use crate::error::FactoryError;
-use crate::files::{self, Lock};
+use crate::files::{self, Lock, sha256_hex};
 use crate::suite::Suite;
 
 /// What Kbuild runs and links besides the compiler.
-const KBUILD_NEEDS: [&str; 17] = [
+const KBUILD_NEEDS: [&str; 18] = [
     "bc",
     "bison",
     "cpio",
@@ -27,6 +27,8 @@ const KBUILD_NEEDS: [&str; 17] = [
     "libelf-dev",
     "libssl-dev",
     "make",
+    // Kconfig asks it for the kinds of keys that it knows.
+    "openssl",
     "perl-base",
     "python3-minimal",
     "rsync",
@@ -88,15 +90,17 @@ pub(crate) struct BuildRoot {
 }
 
 impl BuildRoot {
-    /// The root with a compiler package of a release, from the cache if it is there.
+    /// The root with a compiler package of a release, from the cache if it is there. `compiler`
+    /// is the wanted one's own words: a release that goes on gets a root for each compiler that
+    /// kernels of it were built with.
     pub fn with(
         cache: &Path,
         suite: &Suite,
         packages: &[String],
+        compiler: &str,
         log: &Log,
     ) -> Result<Self, FactoryError> {
-        let name = format!("{}_{}", suite.name(), packages.join("_"));
-        let path = cache.join("roots").join(name);
+        let path = cache.join("roots").join(name(suite, packages, compiler));
         let _lock = Lock::wait(&files::beside(&path, "lock"))?;
         let mut version = Command::new("bwrap");
         run(version.arg("--version"), "bubblewrap", log)?;
@@ -104,6 +108,12 @@ impl BuildRoot {
             make(&path, suite, packages, log)?;
         }
         Ok(Self { path })
+    }
+
+    /// Gives the root up, because it is not what was wanted.
+    pub fn discard(self) -> Result<(), FactoryError> {
+        let _lock = Lock::wait(&files::beside(&self.path, "lock"))?;
+        files::remove_dir(&self.path)
     }
 
     /// A program in the root. `shared` are folders that it may read and write.
@@ -130,6 +140,13 @@ impl BuildRoot {
         bwrap.arg(program);
         bwrap
     }
+}
+
+/// Another list of packages, or another compiler, is another root.
+fn name(suite: &Suite, packages: &[String], compiler: &str) -> String {
+    let packages = packages.join("_");
+    let hash = sha256_hex(format!("{compiler} {}", KBUILD_NEEDS.join(" ")).as_bytes());
+    format!("{}_{packages}_{}", suite.name(), &hash[..16])
 }
 
 /// `mmdebstrap` writes a tar archive, so that the files of the root belong to whoever runs this,

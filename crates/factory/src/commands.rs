@@ -52,6 +52,9 @@ impl CompileCommand {
     /// a module, or several modules that share it.
     pub fn linked_into(&self) -> Vec<ObjectName> {
         let words = || self.text.split(' ');
+        if self.source.ends_with(".rs") {
+            return self.linked_into_by_rust();
+        }
         let Some(name) = words().find_map(|word| word.strip_prefix("-DKBUILD_MODNAME=")) else {
             return Vec::new();
         };
@@ -62,6 +65,18 @@ impl CompileCommand {
         } else {
             vec![ObjectName::vmlinux()]
         }
+    }
+
+    /// The same for a unit in Rust, whose compiler is told by a variable and a flag.
+    fn linked_into_by_rust(&self) -> Vec<ObjectName> {
+        let mut words = self.text.split(' ');
+        if !words.clone().any(|word| word == "MODULE") {
+            return vec![ObjectName::vmlinux()];
+        }
+        let told = words.find_map(|word| word.strip_prefix("RUST_MODFILE="));
+        let name = told.and_then(|path| path.rsplit('/').next());
+        let name = name.and_then(|name| name.replace('-', "_").parse().ok());
+        name.into_iter().collect()
     }
 
     /// Files that the command includes before the source itself.
@@ -86,7 +101,7 @@ impl CompileCommand {
         self.text.contains(OBJTOOL)
     }
 
-    /// Whether it is C and not assembler.
+    /// Whether it is C, and not assembler or Rust.
     pub fn is_c(&self) -> bool {
         self.source.ends_with(".c")
     }
@@ -265,7 +280,7 @@ fn with_objtool(mut units: Vec<CompileCommand>) -> Vec<CompileCommand> {
 fn source_of(text: &str) -> Option<&str> {
     let compile = text.split(" ; ").next()?;
     let source = compile.split_whitespace().next_back()?;
-    [".c", ".S", ".s"]
+    [".c", ".S", ".s", ".rs"]
         .iter()
         .any(|end| source.ends_with(end))
         .then_some(source)
@@ -355,6 +370,18 @@ mod tests {
             .into_iter()
             .collect();
         assert_eq!(with_objtool(early.clone()), early);
+    }
+
+    #[test]
+    fn a_unit_in_rust_is_a_modules_too() {
+        let compile =
+            "RUST_MODFILE=drivers/net/phy/ax-phy rustc --cfg MODULE --emit=obj=a/x.o a/x.rs";
+        let line = format!("scripts/basic/fixdep a/.x.o.d a/x.o '{compile}' > a/.x.o.cmd");
+        let unit = printed_line(&line).unwrap();
+        assert_eq!(unit.linked_into(), ["ax_phy".parse().unwrap()]);
+        let built_in = printed_line(&line.replace(" --cfg MODULE", "")).unwrap();
+        assert_eq!(built_in.linked_into(), [ObjectName::vmlinux()]);
+        assert!(!built_in.is_c());
     }
 
     #[test]

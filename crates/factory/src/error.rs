@@ -191,6 +191,11 @@ pub enum Refusal {
     NamedUnit { path: String },
     #[error("`{path}` is assembler, which the differ can't compare function by function")]
     Assembler { path: String },
+    #[error(
+        "`{path}` is Rust, which this kernel is compiled from too and which can't be patched here; \
+         a fix of it takes the regular kernel update"
+    )]
+    Rust { path: String },
     #[error("`{path}` steers the build; a live patch can only change code that is compiled")]
     BuildSystem { path: String },
     #[error("`{path}` is a new source file; put its code into a file that the kernel already has")]

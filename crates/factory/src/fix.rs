@@ -41,6 +41,8 @@ enum Role {
     Unit,
     Header,
     Assembler,
+    /// Compiled in some kernels.
+    Rust,
     BuildSystem,
     /// Not part of the compiled kernel.
     Text,
@@ -82,11 +84,14 @@ pub(crate) struct Plan {
     pub units: Vec<String>,
     /// Files whose content changes.
     pub edited: Vec<TouchedFile>,
+    /// Files in Rust, which only some kernels are compiled from.
+    pub rust: Vec<String>,
 }
 
 /// Decides what to compile. `named_units` are compiled as well.
 pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Refusal>> {
     let (mut units, mut edited, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rust = Vec::new();
     for path in named_units {
         if !stays_inside(path) || role(path) != Role::Unit {
             refusals.push(Refusal::NamedUnit { path: path.clone() });
@@ -98,6 +103,10 @@ pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Re
         let path = file.path.clone();
         match (role(&path), file.change) {
             (Role::Text, _) => continue,
+            (Role::Rust, _) => {
+                rust.push(path);
+                continue;
+            }
             (_, Change::Removed) => refusals.push(Refusal::RemovedFile { path }),
             (Role::Unit, Change::Edited) => {
                 if !units.contains(&path) {
@@ -113,11 +122,15 @@ pub(crate) fn plan(fixes: &[Fix], named_units: &[String]) -> Result<Plan, Vec<Re
             edited.push(file.clone());
         }
     }
-    if refusals.is_empty() && edited.is_empty() {
+    if refusals.is_empty() && edited.is_empty() && rust.is_empty() {
         refusals.push(Refusal::NothingCompiled);
     }
     if refusals.is_empty() {
-        Ok(Plan { units, edited })
+        Ok(Plan {
+            units,
+            edited,
+            rust,
+        })
     } else {
         Err(refusals)
     }
@@ -146,6 +159,7 @@ fn role(path: &str) -> Role {
         (_, "c") => Role::Unit,
         (_, "h") => Role::Header,
         (_, "S" | "s") => Role::Assembler,
+        (_, "rs") => Role::Rust,
         ("Kbuild" | "Makefile", _) => Role::BuildSystem,
         _ if name.starts_with("Kconfig") || name.starts_with("Makefile") => Role::BuildSystem,
         _ => Role::Text,
@@ -224,7 +238,7 @@ const NOT_CONTENT: [&str; 4] = [
 ];
 
 /// Reads the `---`/`+++` pairs of a unified diff, whose paths carry one leading folder.
-fn touched_files(text: &str) -> Result<Vec<TouchedFile>, String> {
+pub(crate) fn touched_files(text: &str) -> Result<Vec<TouchedFile>, String> {
     let (mut found, mut lines) = (Vec::new(), text.lines().enumerate());
     let mut old_left = 0_u64;
     let mut new_left = 0_u64;

@@ -19,6 +19,7 @@ use crate::includes::Includes;
 use crate::opened_kernel::OpenedKernel;
 use crate::preprocessed;
 use crate::progress::{Progress, step};
+use crate::servable;
 use crate::tree::{Tree, WorkingCopy};
 use crate::unit::{Unit, preprocess};
 
@@ -50,6 +51,7 @@ impl<'k> Reach<'k> {
         named: &[String],
         log: &Log,
     ) -> Result<Self, FactoryError> {
+        refuse_rust(plan, &kernel.shipped.configuration()?)?;
         let mut reach = Self::default();
         for source in &plan.units {
             let found: Vec<_> = kernel.commands.units_of(source).collect();
@@ -105,6 +107,21 @@ impl<'k> Reach<'k> {
         };
         self.not_built.iter().map(unit).collect()
     }
+}
+
+/// A kernel without Rust lacks nothing if that part of a fix is left out.
+fn refuse_rust(plan: &Plan, configuration: &str) -> Result<(), FactoryError> {
+    let mut refusals = Vec::new();
+    if servable::has_rust(configuration) {
+        let rust = plan.rust.iter();
+        refusals.extend(rust.map(|path| Refusal::Rust { path: path.clone() }));
+    } else if plan.edited.is_empty() && plan.units.is_empty() {
+        refusals.push(Refusal::NothingCompiled);
+    }
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    Err(FactoryError::Refused(Refusals(refusals)))
 }
 
 /// Those of the units whose code the edited files can change. `copy` has the fix applied.
@@ -194,4 +211,32 @@ fn is_changed(
 
 fn text(path: &Path) -> Result<String, FactoryError> {
     Ok(String::from_utf8_lossy(&files::read(path)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fix_in_rust_is_refused_where_it_is_compiled() {
+        let plan = |edited: &str| {
+            let text =
+                format!("--- a/{edited}\n+++ b/{edited}\n--- a/rust/x.rs\n+++ b/rust/x.rs\n");
+            let files = crate::fix::touched_files(&text).unwrap();
+            let fix = crate::fix::Fix {
+                path: "fix.diff".into(),
+                text,
+                files,
+            };
+            crate::fix::plan(&[fix], &[]).map_err(Refusals).unwrap()
+        };
+        let refused = |edited: &str, configuration: &str| {
+            let refused = refuse_rust(&plan(edited), configuration);
+            refused.map_err(|error| error.to_string())
+        };
+        let why = refused("mm/x.c", "CONFIG_RUST=y\n").unwrap_err();
+        assert!(why.contains("`rust/x.rs` is Rust"), "{why}");
+        refused("mm/x.c", "").unwrap();
+        assert!(refused("MAINTAINERS", "").is_err());
+    }
 }

@@ -45,6 +45,11 @@ pub(crate) fn obstacle(configuration: &str) -> Option<(&'static str, &'static st
     obstacles.chain(needs).next()
 }
 
+/// Whether parts of the kernel are written in Rust.
+pub(crate) fn has_rust(configuration: &str) -> bool {
+    configuration.lines().any(|line| line == "CONFIG_RUST=y")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,8 +76,8 @@ impl ShippedKernel {
             .join(format!("image/boot/vmlinuz-{release}"))
             .exists()
         {
-            // Newer packages only name those that have the image and the modules.
-            for part in ["binary", "modules"] {
+            // Newer packages only name those that have the image, the modules, and lists of them.
+            for part in ["binary", "modules", "base"] {
                 let package = Package {
                     name: format!("linux-{part}-{release}"),
                     version: version.clone(),
@@ -85,6 +85,7 @@ impl ShippedKernel {
                 archive.unpack(&package, &folder.join(part))?;
             }
         }
+        join_lists(&folder, release)?;
         let headers = Package {
             name: format!("linux-headers-{release}"),
             version: version.clone(),
@@ -227,6 +228,31 @@ fn folder(cache: &Path, release: &KernelRelease) -> PathBuf {
         .join(format!("{release}_{architecture}"))
 }
 
+/// Puts the lists of modules (`modules.builtin`, `modules.order`) beside the modules, where they
+/// are once the packages are installed.
+fn join_lists(folder: &Path, release: &KernelRelease) -> Result<(), FactoryError> {
+    let place = format!("usr/lib/modules/{release}");
+    let (lists, modules) = (
+        folder.join("base").join(&place),
+        folder.join("modules").join(&place),
+    );
+    if !lists.exists() {
+        return Ok(());
+    }
+    let fail = || FactoryError::file("list", &lists);
+    for entry in std::fs::read_dir(&lists).map_err(fail())? {
+        let list = entry.map_err(fail())?.path();
+        let Some(name) = list.file_name().filter(|_| list.is_file()) else {
+            continue;
+        };
+        let joined = modules.join(name);
+        if name.to_string_lossy().starts_with("modules.") && !joined.exists() {
+            files::write(&joined, &files::read(&list)?)?;
+        }
+    }
+    Ok(())
+}
+
 /// `linux-source-6.1` for `6.1.0-53-amd64`, `linux-source-6.12` for `6.12.117+deb13-amd64`.
 fn source_package(release: &KernelRelease) -> Result<String, FactoryError> {
     let mut numbers = release.as_str().split('.');
@@ -347,6 +373,24 @@ mod tests {
             "linux-source-6.12"
         );
         assert!(package("6").is_err());
+    }
+
+    #[test]
+    fn lists_of_another_package_come_to_the_modules() {
+        let folder = tempfile::tempdir().unwrap();
+        let release: KernelRelease = "7.2.13+deb14-amd64".parse().unwrap();
+        join_lists(folder.path(), &release).unwrap();
+        let file = |part: &str, name: &str| {
+            let place = format!("{part}/usr/lib/modules/{release}/{name}");
+            folder.path().join(place)
+        };
+        files::write(&file("base", "modules.builtin"), b"kernel/fs/ext4.ko\n").unwrap();
+        files::write(&file("base", "config"), b"").unwrap();
+        files::write(&file("modules", "kernel/net/x.ko"), b"").unwrap();
+        join_lists(folder.path(), &release).unwrap();
+        let joined = files::read(&file("modules", "modules.builtin")).unwrap();
+        assert_eq!(joined, b"kernel/fs/ext4.ko\n");
+        assert!(!file("modules", "config").exists());
     }
 
     #[test]

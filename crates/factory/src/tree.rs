@@ -126,6 +126,8 @@ impl Tree {
         make.arg(format!("HOSTCC={}", self.compiler.host_program()));
         make.arg(format!("KERNELRELEASE={}", self.release));
         make.args(["KBUILD_BUILD_USER=suture", "KBUILD_BUILD_HOST=suture"]);
+        // Units in Rust are not patched, and the libraries that they need take minutes to make.
+        make.arg("CONFIG_RUST=");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
         make
     }
@@ -285,13 +287,20 @@ impl Compiler {
             return here.map(|()| (wanted, Place::Here));
         };
         let mut packages = vec![wanted.host_program().to_owned()];
-        if configuration.lines().any(|line| line == "CONFIG_RUST=y") {
+        if servable::has_rust(configuration) {
             packages.extend(RUST_PACKAGES.map(str::to_owned));
         }
-        let root = BuildRoot::with(shipped.cache(), suite, &packages, log)?;
+        let root = BuildRoot::with(shipped.cache(), suite, &packages, &wanted.version, log)?;
         let shared = vec![shipped.folder().to_owned(), std::env::temp_dir()];
-        let place = Place::In { root, shared };
-        wanted.check(&place, shipped)?;
+        let place = Place::In {
+            root: root.clone(),
+            shared,
+        };
+        if let Err(why) = wanted.check(&place, shipped) {
+            // The release may have the compiler another day.
+            root.discard()?;
+            return Err(why);
+        }
         Ok((wanted, place))
     }
 
