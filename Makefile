@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test bench bench-check-ins bench-coverage bench-rollout bench-agent dist lint setup programs
+.PHONY: demo test releases holes bench bench-check-ins bench-coverage bench-rollout bench-agent dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -18,6 +18,16 @@ test: lint programs
 lint: setup
 	@scripts/step "formatting" $(CARGO) fmt --all --check
 	@scripts/step "lints" $(CARGO) clippy --workspace --all-targets -- -D warnings
+
+## Make and load a live patch on a stock kernel of each release that the archive offers, and print
+## what came of it (KERNELS: only these).
+releases: programs
+	@scripts/step "compiling the run over releases" $(CARGO) build --workspace --example releases
+	@target/x86_64-unknown-linux-gnu/debug/examples/releases $(KERNELS)
+
+## Show every known hole open, and closed by a live patch, on as many kernels as that takes.
+holes: programs
+	@SUTURE_TEST_EVERY_FIX=1 scripts/step "every known hole" $(CARGO) test --workspace --test system -- --nocapture every_known_hole
 
 ## Print how long a live patch takes against the compiles that it needs, measured in one run.
 bench: setup
