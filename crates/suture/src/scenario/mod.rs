@@ -8,6 +8,6 @@ mod pick;
 mod vendor;
 
 pub use guest::{Guest, Probe};
-pub use known_fix::{KnownFix, PHONET, SECCOMP};
-pub use pick::{Picked, pick};
+pub use known_fix::{KNOWN_FIXES, KnownFix, PHONET, SECCOMP, SEQUENCER};
+pub use pick::{Picked, lacks, pick, showing};
 pub use vendor::{CommandFailed, Server, Vendor};

@@ -28,9 +28,7 @@ pub fn pick(
     let sources = archive.versions(fix.package)?;
     let series = fix.package.trim_start_matches("linux-source-");
     let releases = stock_releases(archive, series)?;
-    let unfixed = |version: &str| -> anyhow::Result<bool> {
-        Ok(compare_versions(version, fix.fixed_in)? == Ordering::Less)
-    };
+    let unfixed = |version: &str| lacks(version, fix);
     let mut fixed_version: Option<&String> = None;
     for version in &sources {
         let earlier = match fixed_version {
@@ -65,4 +63,32 @@ pub fn pick(
          source; run `apt-get update`, or add the distribution's main archive to apt's sources",
         fix.cve
     )
+}
+
+/// Whether a kernel built from this version of the source lacks the fix.
+pub fn lacks(version: &str, fix: &KnownFix) -> anyhow::Result<bool> {
+    Ok(compare_versions(version, fix.fixed_in)? == Ordering::Less)
+}
+
+/// Kernels on which the fixes can be shown, each with those that it lacks and no one before it:
+/// the first, and for what that one has already, the newest that lacks it.
+pub fn showing<'f>(
+    archive: &Archive,
+    fixes: &'f [KnownFix],
+    first: Picked,
+) -> anyhow::Result<Vec<(Picked, Vec<&'f KnownFix>)>> {
+    let mut kernels = vec![(first, Vec::new())];
+    for fix in fixes {
+        let mut lacking = None;
+        for (index, (kernel, _)) in kernels.iter().enumerate() {
+            if lacking.is_none() && lacks(&kernel.version, fix)? {
+                lacking = Some(index);
+            }
+        }
+        match lacking {
+            Some(index) => kernels[index].1.push(fix),
+            None => kernels.push((pick(archive, fix, None)?, vec![fix])),
+        }
+    }
+    Ok(kernels)
 }

@@ -22,7 +22,7 @@ pub struct Site {
 
 /// The kernel that all stories use, chosen once: the one that SUTURE_TEST_KERNEL names, else the
 /// newest that lacks both known fixes.
-fn picked() -> Picked {
+pub fn picked() -> Picked {
     static PICKED: OnceLock<Picked> = OnceLock::new();
     let choose = || {
         let archive = Archive::new(&default_cache(), Log::none());
@@ -45,13 +45,17 @@ fn picked() -> Picked {
 impl Site {
     /// A site with a module key and an empty repository.
     pub fn new() -> anyhow::Result<Self> {
+        Self::of(picked())
+    }
+
+    /// The same for another kernel.
+    pub fn of(picked: Picked) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the site")?;
         let vendor = Vendor::new(&folder.path().join("vendor"), false)?;
         vendor.suture(&["module-key", "--output", "module-key"])?;
         vendor.set_up_repository()?;
         vendor.write("seccomp.json", SECCOMP.record.as_bytes())?;
         vendor.write("phonet.json", PHONET.record.as_bytes())?;
-        let picked = picked();
         let archive = Archive::new(&default_cache(), Log::none());
         let shipped = ShippedKernel::fetch(&default_cache(), &archive, &picked.release)?;
         Ok(Self {
