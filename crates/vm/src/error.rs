@@ -62,6 +62,8 @@ pub enum VmError {
     QemuEnded { reason: String, console: String },
     #[error("QEMU refuses `{command}`: {reason}")]
     Qmp { command: String, reason: String },
+    #[error("port {guest_port} of the guest cannot be reached: the machine has no network")]
+    NotForwarded { guest_port: u16 },
     #[error("the guest did not answer within {after:?}; the end of its console:\n{console}")]
     NoAnswer { after: Duration, console: String },
     #[error("the guest's kernel panicked: {message}\n{console}")]

@@ -19,6 +19,7 @@ mod command;
 mod console;
 mod disk;
 mod error;
+mod forward;
 pub mod guest;
 mod initramfs;
 mod kernel;

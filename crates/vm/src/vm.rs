@@ -1,5 +1,6 @@
 //! A running virtual machine.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use crate::builder::VmBuilder;
 use crate::channel::{Channel, ConsoleSink, Epoch, follow_console, no_answer};
 use crate::command::{CommandOutput, GuestCommand, text};
+use crate::forward::forwarded;
 use crate::qemu::{Machine, NETWORK_ID, Qemu};
 use crate::qmp::Qmp;
 use crate::state::SharedState;
@@ -204,6 +206,24 @@ impl Vm {
     /// Plugs the network cable in (`true`) or pulls it out.
     pub fn set_link(&self, up: bool) -> Result<(), VmError> {
         self.qmp("set_link", &json!({ "name": NETWORK_ID, "up": up }))
+    }
+
+    /// Makes a TCP port of the guest reachable from this machine alone, and gives the address at
+    /// which it is, a free one. Holds over restarts.
+    pub fn forward(&self, guest_port: u16) -> Result<SocketAddr, VmError> {
+        self.monitor(&format!(
+            "hostfwd_add {NETWORK_ID} tcp:127.0.0.1:0-:{guest_port}"
+        ))?;
+        let table = self.monitor("info usernet")?;
+        forwarded(&table, guest_port).ok_or(VmError::NotForwarded { guest_port })
+    }
+
+    /// What QEMU's monitor for people says to a command; to one that succeeds, often nothing.
+    fn monitor(&self, line: &str) -> Result<String, VmError> {
+        let arguments = json!({ "command-line": line });
+        let mut qmp = self.qmp.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = qmp.execute("human-monitor-command", &arguments)?;
+        Ok(said.as_str().unwrap_or_default().to_owned())
     }
 
     /// An orderly restart: processes are ended, the disk is unmounted, the initramfs is as it
