@@ -7,6 +7,7 @@ mod build_refusals;
 mod carried;
 mod cumulative;
 mod debian;
+mod deployed;
 mod known_fixes;
 mod machine_limit;
 mod machine_refusals;
