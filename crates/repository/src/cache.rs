@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -110,10 +111,7 @@ impl Cache {
     /// what rollbacks are told by.
     pub(crate) fn staging(&self) -> Result<TempDir, ClientError> {
         let failed = || ClientError::datastore("write into", &self.dir);
-        let staging = tempfile::Builder::new()
-            .prefix(".update-")
-            .tempdir_in(&self.dir)
-            .map_err(failed())?;
+        let staging = scratch_folder(&self.dir).map_err(failed())?;
         let seen = Seen::of(self);
         for (name, bytes) in [
             ("timestamp.json", seen.timestamp()),
@@ -213,4 +211,12 @@ fn root_name(version: u64) -> String {
 fn snapshot_version(timestamp: &[u8]) -> Option<u64> {
     let timestamp: Signed<Timestamp> = serde_json::from_slice(timestamp).ok()?;
     Some(timestamp.signed.meta.get("snapshot.json")?.version.get())
+}
+
+/// A folder for a while, by a name that tells whoever finds it after a power cut that nobody
+/// needs it.
+pub(crate) fn scratch_folder(within: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix(".update-")
+        .tempdir_in(within)
 }

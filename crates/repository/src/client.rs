@@ -7,10 +7,9 @@ use sha2::{Digest, Sha256};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{TargetKind, TargetName};
-use tempfile::TempDir;
 use tough::{ExpirationEnforcement, IntoVec, Repository, RepositoryLoader, Transport};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::client_error::ClientError;
 use crate::expiry::{self, Expiry};
 use crate::folder::{FolderTransport, Location};
@@ -85,8 +84,8 @@ impl Client {
             .map_or(trusted_root, |root| root.bytes.as_slice());
         let transport = FolderTransport::new(cache.dir());
         let location = transport.location();
-        let staging =
-            TempDir::new_in(scratch).map_err(ClientError::datastore("write into", scratch))?;
+        let staging = cache::scratch_folder(scratch)
+            .map_err(ClientError::datastore("write into", scratch))?;
         let repository = load(root, &location, transport, &limits, staging.path()).await?;
         let targets = published::list(&repository.targets().signed)?;
         Ok(Self {
