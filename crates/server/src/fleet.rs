@@ -49,19 +49,29 @@ impl Fleet {
 /// days, for ever. Several copies of the service may do so at once.
 pub async fn look_after(store: Arc<dyn Store>, clock: Arc<dyn Clock>, silent_days: Option<u32>) {
     loop {
-        let now = clock.now();
-        if let Err(error) = keep_sample(store.as_ref(), now).await {
+        if let Err(error) = each_hour(store.as_ref(), clock.now(), silent_days).await {
             let cause = chain(&error);
-            warn!(error = cause, "cannot keep a sample of the fleet: {cause}");
-        }
-        if let Some(days) = silent_days
-            && let Err(error) = release_silent(store.as_ref(), days, now).await
-        {
-            let cause = chain(&error);
-            warn!(error = cause, "cannot release silent machines: {cause}");
+            warn!(error = cause, "cannot look after the fleet: {cause}");
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Both read every machine, so the hour's sample says that they were done.
+async fn each_hour(
+    store: &dyn Store,
+    now: Timestamp,
+    silent_days: Option<u32>,
+) -> Result<(), StoreError> {
+    let hour = hour_of(now);
+    if store.has_fleet_sample(hour).await? {
+        return Ok(());
+    }
+    if let Some(days) = silent_days {
+        release_silent(store, days, now).await?;
+    }
+    let groups = store.fleet_groups(now).await?;
+    store.keep_fleet_sample(hour, &groups).await
 }
 
 /// In pieces, so that check-ins come between them.
@@ -84,11 +94,57 @@ async fn release_silent(store: &dyn Store, days: u32, now: Timestamp) -> Result<
     }
 }
 
-async fn keep_sample(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-    let hour = hour_of(now);
-    if store.has_fleet_sample(hour).await? {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use suture_store::{Actor, FleetStore as _, NewAccount, NewMachine, Plan};
+    use suture_store_sql::SqliteStore;
+
+    use super::*;
+
+    fn at(day: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + day * 86_400).unwrap()
     }
-    let groups = store.fleet_groups(now).await?;
-    store.keep_fleet_sample(hour, &groups).await
+
+    async fn with_a_machine(store: &SqliteStore) -> suture_store::Account {
+        let by = Actor::Operator("ada".parse().unwrap());
+        let new = NewAccount {
+            email: "owner@example.org".parse().unwrap(),
+            plan: Plan::Free,
+        };
+        let account = store.create_account(&new, &by, at(0)).await.unwrap();
+        let label = "first".parse().unwrap();
+        let token = store.create_token(account.id, &label, &by, at(0)).await;
+        let kernel = serde_json::json!({
+            "release": "6.1.0-53-amd64", "architecture": "amd64", "build_id": "ab".repeat(20),
+        });
+        let machine = NewMachine {
+            id: format!("{:032x}", 7).parse().unwrap(),
+            hostname: "web-7".parse().unwrap(),
+            kernel: serde_json::from_value(kernel).unwrap(),
+            agent_version: "0.1.0".parse().unwrap(),
+        };
+        let secret = token.unwrap().secret;
+        store.enrol_machine(&secret, &machine, at(0)).await.unwrap();
+        account
+    }
+
+    #[tokio::test]
+    async fn an_hour_is_sampled_once_and_silent_machines_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("suture.db"))
+            .await
+            .unwrap();
+        let account = with_a_machine(&store).await;
+        let machines = async || store.machines(account.id).await.unwrap().len();
+        for day in [1, 1, 2] {
+            each_hour(&store, at(day), Some(90)).await.unwrap();
+        }
+        let samples = store.fleet_samples(at(0)).await.unwrap();
+        assert_eq!((samples.len(), machines().await), (2, 1));
+        each_hour(&store, at(89), Some(90)).await.unwrap();
+        each_hour(&store, at(200), None).await.unwrap();
+        assert_eq!(machines().await, 1, "too early, and not asked for");
+        each_hour(&store, at(201), Some(90)).await.unwrap();
+        assert_eq!(machines().await, 0);
+    }
 }
