@@ -3,7 +3,9 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use suture_protocol::Problem;
 use suture_store::{Actor, OperatorKey, OperatorKeyEntry, StoreError};
+use utoipa::IntoResponses;
 
 use crate::bearer::{Bearer, BearerKind};
 use crate::client_address::ClientAddress;
@@ -22,6 +24,18 @@ impl Operator {
     pub fn actor(&self) -> Actor {
         Actor::Operator(self.0.name.clone())
     }
+}
+
+/// How every call that needs an operator may be refused, for the API's description.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes answers and is none")]
+pub enum OperatorRefusals {
+    /// unknown-operator
+    #[response(status = UNAUTHORIZED, content_type = "application/problem+json")]
+    UnknownOperator(Problem),
+    /// too-many
+    #[response(status = TOO_MANY_REQUESTS, content_type = "application/problem+json")]
+    TooMany(Problem),
 }
 
 /// An operator, or nobody who says to be one; a key that does not hold is refused.

@@ -10,7 +10,7 @@ use suture_store::{AccountId, AccountQuery, InvalidText, NewAccount, Plan, Token
 use utoipa::{IntoParams, ToSchema};
 
 use super::fleet::short_text;
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
 use crate::view::{AccountPage, AccountSummary, TokenSummary};
@@ -58,8 +58,7 @@ impl AccountSearch {
     params(AccountSearch),
     responses(
         (status = OK, description = "the accounts", body = AccountPage),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -90,8 +89,7 @@ pub struct AccountRequest {
     request_body = AccountRequest,
     responses(
         (status = CREATED, description = "the account", body = AccountSummary),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = CONFLICT, description = "the address has an account", body = Problem,
             content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
@@ -124,8 +122,7 @@ pub async fn create(
     params(("id" = String, Path, description = "the account's id, or its e-mail address")),
     responses(
         (status = OK, description = "the account", body = AccountSummary),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -163,8 +160,7 @@ pub struct AccountChange {
     request_body = AccountChange,
     responses(
         (status = OK, description = "the account from now on", body = AccountSummary),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
@@ -199,8 +195,7 @@ pub async fn change(
     params(("id" = String, Path, description = "the account's id")),
     responses(
         (status = OK, description = "the tokens", body = Vec<TokenSummary>),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -240,8 +235,7 @@ pub struct NewToken {
     request_body = TokenRequest,
     responses(
         (status = CREATED, description = "the token", body = NewToken),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
@@ -276,8 +270,7 @@ pub async fn make_token(
     params(("id" = String, Path, description = "the token's id")),
     responses(
         (status = OK, description = "the token from now on", body = TokenSummary),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),

@@ -8,7 +8,7 @@ use suture_store::AccountId;
 use utoipa::IntoParams;
 
 use super::accounts::account_id;
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::ApiResult;
 use crate::state::AppState;
 use crate::view::{AuditLine, AuditPage};
@@ -37,8 +37,7 @@ pub struct AuditSearch {
     params(AuditSearch),
     responses(
         (status = OK, description = "the lines", body = AuditPage),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),

@@ -9,7 +9,7 @@ use suture_store::{AccountId, GroupName, InvalidText, MachineQuery};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::account_id;
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
 use crate::view::{FleetView, MachinePage, MachineRow, read_place};
@@ -31,10 +31,7 @@ const MAX_TEXT: usize = 100;
     security(("operator_key" = [])),
     responses(
         (status = OK, description = "the fleet", body = FleetView),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
-        (status = TOO_MANY_REQUESTS, description = "too-many", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
     ),
 )]
 pub async fn show(State(app): State<AppState>, _operator: Operator) -> ApiResult<Json<FleetView>> {
@@ -142,8 +139,7 @@ pub(super) fn short_text(text: &str) -> Result<Option<String>, InvalidText> {
     params(MachineSearch),
     responses(
         (status = OK, description = "the machines", body = MachinePage),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -168,8 +164,7 @@ pub async fn machines(
         ("machine" = String, Path, description = "the machine's id")),
     responses(
         (status = NO_CONTENT, description = "released"),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -207,8 +202,7 @@ pub struct GroupRequest {
     request_body = GroupRequest,
     responses(
         (status = NO_CONTENT, description = "done"),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
-use suture_store::{Actor, Plan, TokenId};
+use suture_store::{Actor, InvalidText, Plan, TokenId};
 
 use super::accounts::{AccountSearch, account_id, find as find_accounts, plan, summary};
 use super::audit::{AuditSearch, page as audit_lines};
@@ -177,6 +177,20 @@ fn course(
     })
 }
 
+/// What was found, with the answer's status; or nothing, with the reason why nothing was looked for.
+async fn looked<Q, T: Default>(
+    query: Result<Q, InvalidText>,
+    find: impl AsyncFnOnce(Q) -> ApiResult<T>,
+) -> ApiResult<(StatusCode, T, Option<String>)> {
+    match query {
+        Ok(query) => Ok((StatusCode::OK, find(query).await?, None)),
+        Err(invalid) => {
+            let why = ApiError::from(invalid).detail();
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, T::default(), Some(why)))
+        }
+    }
+}
+
 /// Machines of all accounts.
 #[utoipa::path(
     get,
@@ -200,17 +214,9 @@ pub async fn machines(
         return Ok(sign_in("/fleet/machines"));
     };
     let now = app.clock.now();
-    let (status, found, refusal) = match search.query(now, ON_A_PAGE) {
-        Ok(query) => (StatusCode::OK, find_machines(&app, &query).await?, None),
-        Err(invalid) => {
-            let nothing = MachinePage {
-                machines: Vec::new(),
-                next: None,
-            };
-            let refusal = ApiError::from(invalid).detail();
-            (StatusCode::UNPROCESSABLE_ENTITY, nothing, Some(refusal))
-        }
-    };
+    let query = search.query(now, ON_A_PAGE);
+    let found = looked(query, async |query| find_machines(&app, &query).await).await?;
+    let (status, found, refusal) = found;
     let next = found.next.as_deref();
     let page = MachinesPage {
         nav: Nav::new(Some(&session)),
@@ -245,17 +251,9 @@ pub async fn accounts(
     let Some(session) = operator(session)? else {
         return Ok(sign_in("/fleet/accounts"));
     };
-    let (status, found, refusal) = match search.query(ON_A_PAGE) {
-        Ok(query) => (StatusCode::OK, find_accounts(&app, &query).await?, None),
-        Err(invalid) => {
-            let nothing = AccountPage {
-                accounts: Vec::new(),
-                next: None,
-            };
-            let refusal = ApiError::from(invalid).detail();
-            (StatusCode::UNPROCESSABLE_ENTITY, nothing, Some(refusal))
-        }
-    };
+    let query = search.query(ON_A_PAGE);
+    let found = looked(query, async |query| find_accounts(&app, &query).await).await?;
+    let (status, found, refusal) = found;
     let next = found.next.as_ref().map(|next| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("text", &search.text);
@@ -398,7 +396,7 @@ fn confirmed(form: &AccountForm) -> ApiResult<()> {
     if form.confirmed == "yes" {
         return Ok(());
     }
-    Err(ApiError::from(suture_store::InvalidText {
+    Err(ApiError::from(InvalidText {
         what: "form",
         expected: "the box to be ticked that confirms it",
     }))

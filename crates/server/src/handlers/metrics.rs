@@ -3,11 +3,10 @@
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use suture_protocol::Problem;
 
 use super::rollouts::summaries;
 use crate::metrics::{Numbers, text};
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
 use crate::view::FleetView;
@@ -21,8 +20,7 @@ use crate::view::FleetView;
     responses(
         (status = OK, description = "OpenMetrics 1.0",
             content_type = "application/openmetrics-text"),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
     ),
 )]
 pub async fn metrics(

@@ -8,7 +8,7 @@ use suture_protocol::Problem;
 use suture_store::{OperatorKeyId, OperatorName};
 use utoipa::ToSchema;
 
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
 use crate::view::OperatorKeySummary;
@@ -21,8 +21,7 @@ use crate::view::OperatorKeySummary;
     security(("operator_key" = [])),
     responses(
         (status = OK, description = "the keys", body = Vec<OperatorKeySummary>),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
     ),
 )]
 pub async fn list(
@@ -56,8 +55,7 @@ pub struct NewKey {
     request_body = KeyRequest,
     responses(
         (status = CREATED, description = "the key", body = NewKey),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = UNPROCESSABLE_ENTITY, description = "bad-request", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -86,8 +84,7 @@ pub async fn create(
     params(("id" = String, Path, description = "the key's id")),
     responses(
         (status = OK, description = "the key from now on", body = OperatorKeySummary),
-        (status = UNAUTHORIZED, description = "unknown-operator", body = Problem,
-            content_type = "application/problem+json"),
+        OperatorRefusals,
         (status = NOT_FOUND, description = "not-found", body = Problem,
             content_type = "application/problem+json"),
     ),

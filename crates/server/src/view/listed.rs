@@ -38,7 +38,7 @@ pub struct MachineRow {
 }
 
 /// A piece of the list of machines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MachinePage {
     pub machines: Vec<MachineRow>,
     /// To be sent as `after` for what follows; none: this is the end.
@@ -61,7 +61,7 @@ pub struct AccountSummary {
 }
 
 /// A piece of the list of accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountPage {
     pub accounts: Vec<AccountSummary>,
     /// To be sent as `after` for what follows; none: this is the end.
