@@ -61,9 +61,9 @@ impl Fleet {
         })
     }
 
-    /// A Debian with what the tool needs there, and the hole open.
-    fn machine(&self, tool: &[&str]) -> anyhow::Result<Debian> {
-        let debian = Debian::boot(&self.site, tool)?;
+    /// A Debian with what both tools need there, so that its image is made once; the hole is open.
+    fn machine(&self) -> anyhow::Result<Debian> {
+        let debian = Debian::boot(&self.site, &["cloud-init", "openssh-server", "python3-apt"])?;
         let program = std::fs::read(&self.probe.host_path)?;
         let path = &self.probe.guest_path;
         debian.guest.vm.write_file(path, &program, 0o755)?;
@@ -86,7 +86,7 @@ impl Fleet {
 fn ansible_puts_the_agent_on_a_machine() -> anyhow::Result<()> {
     let fleet = Fleet::new()?;
     let site = &fleet.site;
-    let debian = fleet.machine(&["openssh-server", "python3-apt"])?;
+    let debian = fleet.machine()?;
     let controller = Controller::new(site, &debian)?;
     let settings = serde_json::json!({
         "livepatch_package_file": fleet.package,
@@ -113,7 +113,7 @@ fn ansible_puts_the_agent_on_a_machine() -> anyhow::Result<()> {
 #[test]
 fn cloud_init_puts_the_agent_on_a_machine() -> anyhow::Result<()> {
     let fleet = Fleet::new()?;
-    let debian = fleet.machine(&["cloud-init"])?;
+    let debian = fleet.machine()?;
     let vm = &debian.guest.vm;
     let base64 = |name: &str| -> anyhow::Result<String> {
         Ok(STANDARD.encode(std::fs::read(fleet.site.vendor.path(name))?))
