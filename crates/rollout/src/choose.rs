@@ -1,9 +1,11 @@
 //! What a machine is told at check-in.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
-use suture_kernel::KernelBuild;
+use suture_kernel::{InvalidName, KernelBuild};
 
 use crate::cohort::{Draw, Seed, UnitDigest};
 use crate::{Eligible, Phase, Plan, RolloutId, Scope, Unit};
@@ -78,6 +80,30 @@ pub enum EarlyPreference {
     Always,
     /// In none.
     Never,
+}
+
+impl EarlyPreference {
+    pub const ALL: [Self; 3] = [Self::Drawn, Self::Always, Self::Never];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drawn => "drawn",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl FromStr for EarlyPreference {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let found = Self::ALL.into_iter().find(|it| it.as_str() == text);
+        found.ok_or_else(|| {
+            let expected = "expected `drawn`, `always` or `never`";
+            InvalidName::new("preference", text, expected)
+        })
+    }
 }
 
 /// What a machine is told, and what is recorded with it.

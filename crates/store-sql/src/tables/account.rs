@@ -31,7 +31,7 @@ impl TryFrom<AccountRow> for Account {
             id: parse(TABLE, "id", &row.id)?,
             email: parse(TABLE, "email", &row.email)?,
             plan: parse(TABLE, "plan", &row.plan)?,
-            early: early_preference(&row.early)?,
+            early: parse(TABLE, "early", &row.early)?,
             created: time(TABLE, "created_ms", row.created_ms)?,
         })
     }
@@ -99,13 +99,13 @@ pub async fn set_early(
          RETURNING id, email, plan, early, created_ms",
     )
     .bind(account.to_string())
-    .bind(early_text(preference))
+    .bind(preference.as_str())
     .fetch_optional(&mut *connection)
     .await
     .map_err(database("change an account's early preference"))?;
     let row = row.ok_or(StoreError::UnknownAccount { account })?;
     let line = AuditEntry {
-        reason: Some(early_text(preference).to_owned()),
+        reason: Some(preference.as_str().to_owned()),
         ..line(account, Action::ChangeEarlyPreference, by, now)
     };
     audit::add(connection, line).await?;
@@ -192,25 +192,6 @@ pub fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> A
         subject: Subject::Account(account),
         reason: None,
     }
-}
-
-fn early_text(preference: EarlyPreference) -> &'static str {
-    match preference {
-        EarlyPreference::Drawn => "drawn",
-        EarlyPreference::Always => "always",
-        EarlyPreference::Never => "never",
-    }
-}
-
-pub fn early_preference(text: &str) -> Result<EarlyPreference, InconsistentRow> {
-    [
-        EarlyPreference::Drawn,
-        EarlyPreference::Always,
-        EarlyPreference::Never,
-    ]
-    .into_iter()
-    .find(|preference| early_text(*preference) == text)
-    .ok_or_else(|| InconsistentRow::new(TABLE, "early", "no such preference"))
 }
 
 pub async fn all(connection: &mut Connection) -> Result<Vec<Account>, StoreError> {

@@ -6,9 +6,8 @@ use suture_rollout::cohort::{Draw, Seed, UnitDigest};
 use suture_rollout::{Plan, RolloutId, Unit, is_eligible};
 use suture_store::{InconsistentRow, StoreError};
 
-use super::account::early_preference;
 use super::dialect::Connection;
-use crate::column::database;
+use crate::column::{database, parse};
 
 /// An account or a machine that may be drawn.
 #[derive(FromRow)]
@@ -39,7 +38,7 @@ pub async fn draw(
 ) -> Result<Drawn, StoreError> {
     let mut eligible = Vec::new();
     for row in units(connection, plan.early_group.unit).await? {
-        if is_eligible(plan, row.paid, early_preference(&row.early)?) {
+        if is_eligible(plan, row.paid, parse("account", "early", &row.early)?) {
             eligible.push((UnitDigest::new(rollout, &row.text()), row));
         }
     }

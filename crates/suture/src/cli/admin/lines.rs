@@ -2,7 +2,6 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
-use suture_rollout::EarlyPreference;
 use suture_server::view::{
     AccountSummary, AuditLine, FleetView, MachineRow, OperatorKeySummary, TokenSummary,
 };
@@ -50,17 +49,9 @@ fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or("-".to_owned(), T::to_string)
 }
 
-pub fn early_text(early: EarlyPreference) -> &'static str {
-    match early {
-        EarlyPreference::Drawn => "drawn",
-        EarlyPreference::Always => "always",
-        EarlyPreference::Never => "never",
-    }
-}
-
 impl Line for AccountSummary {
     fn line(&self) -> String {
-        let early = early_text(self.early);
+        let early = self.early.as_str();
         let (email, plan) = (&self.email, &self.plan);
         let (created, machines) = (self.created, self.machines);
         format!("{email}\t{plan}\t{created}\t{early}\t{machines}")

@@ -94,20 +94,15 @@ enum AccountCommand {
     /// Make an account.
     Create {
         email: String,
-        #[arg(long, default_value = "free", value_parser = parse_plan)]
+        #[arg(long, default_value = "free")]
         plan: Plan,
     },
     /// Change an account's plan.
-    SetPlan {
-        email: String,
-        #[arg(value_parser = parse_plan)]
-        plan: Plan,
-    },
+    SetPlan { email: String, plan: Plan },
     /// Whether an account's machines go first: drawn by lot as its plan says, always, or never.
     Early {
         email: String,
         /// `drawn`, `always` or `never`.
-        #[arg(value_parser = parse_preference)]
         preference: EarlyPreference,
     },
     /// List all accounts: address, plan, since when, early groups, machines.
@@ -261,23 +256,6 @@ fn read_key(path: &Path) -> std::io::Result<String> {
         .take(MAX_KEY_FILE)
         .read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn parse_plan(text: &str) -> Result<Plan, String> {
-    text.parse()
-        .map_err(|_| "expected `free` or `subscription`".to_owned())
-}
-
-fn parse_preference(text: &str) -> Result<EarlyPreference, String> {
-    let all = [
-        EarlyPreference::Drawn,
-        EarlyPreference::Always,
-        EarlyPreference::Never,
-    ];
-    let found = all
-        .into_iter()
-        .find(|preference| lines::early_text(*preference) == text);
-    found.ok_or_else(|| "expected `drawn`, `always` or `never`".to_owned())
 }
 
 /// Who is at the keyboard, for the audit log.
