@@ -15,6 +15,7 @@ mod form;
 mod guesses;
 mod handlers;
 mod html;
+pub mod lists;
 mod metrics;
 mod names;
 pub mod notices;

@@ -10,11 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use suture_store::FleetGroup;
 
-use crate::view::{FleetView, RolloutSummary};
+use crate::view::RolloutSummary;
 
 /// What is told.
 pub struct Numbers<'view> {
-    pub fleet: &'view FleetView,
     pub groups: &'view [FleetGroup],
     /// The newest first.
     pub rollouts: &'view [RolloutSummary],
@@ -77,7 +76,7 @@ fn machines(registry: &mut Registry, numbers: &Numbers) {
     }
     registry.register("machines", "Enrolled machines", machines);
     let heard: Gauge = Gauge::default();
-    heard.set(signed(numbers.fleet.heard));
+    heard.set(signed(numbers.groups.iter().map(|group| group.heard).sum()));
     let help = "Machines heard of within the last hour";
     registry.register("machines_heard", help, heard);
 }

@@ -3,13 +3,16 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use suture_protocol::Problem;
 use suture_store::{Actor, OperatorKey, OperatorKeyEntry, StoreError};
 use utoipa::IntoResponses;
 
 use crate::bearer::{Bearer, BearerKind};
 use crate::client_address::ClientAddress;
+use crate::html::PageError;
 use crate::problem::{ApiError, ApiResult};
+use crate::session::{MaybeSession, Session};
 use crate::state::AppState;
 use crate::view::Audience;
 
@@ -71,6 +74,27 @@ impl FromRequestParts<AppState> for MaybeOperator {
         }
         let operator = Operator::from_request_parts(parts, app).await?;
         Ok(Self(Some(operator)))
+    }
+}
+
+/// An operator in a browser. Whoever has not signed in is sent to do so and comes back; who is
+/// somebody else is refused.
+pub struct OperatorSession(pub Session);
+
+impl FromRequestParts<AppState> for OperatorSession {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
+        let refused = |error: ApiError| PageError::from(error).into_response();
+        let found = MaybeSession::from_request_parts(parts, app).await;
+        match found.map_err(refused)?.0 {
+            Some(session) if session.operator().is_some() => Ok(Self(session)),
+            Some(_) => Err(refused(ApiError::NotAnOperator)),
+            None => {
+                let to = format!("/sign-in?next={}", parts.uri.path());
+                Err(Redirect::to(&to).into_response())
+            }
+        }
     }
 }
 

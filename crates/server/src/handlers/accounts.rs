@@ -10,6 +10,7 @@ use suture_store::{AccountId, AccountQuery, InvalidText, NewAccount, Plan, Token
 use utoipa::{IntoParams, ToSchema};
 
 use super::fleet::short_text;
+use crate::lists;
 use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
@@ -69,7 +70,7 @@ pub async fn list(
     Query(search): Query<AccountSearch>,
 ) -> ApiResult<Json<AccountPage>> {
     let query = search.query(search.limit.unwrap_or(MAX_ACCOUNTS))?;
-    Ok(Json(find(&app, &query).await?))
+    Ok(Json(lists::accounts(app.store.as_ref(), &query).await?))
 }
 
 /// What an account is made from.
@@ -301,27 +302,6 @@ pub(super) fn plan(text: &str) -> Result<Plan, InvalidText> {
 }
 
 pub(super) async fn summary(app: &AppState, id: AccountId) -> ApiResult<AccountSummary> {
-    let account = app.store.account(id).await.map_err(ApiError::of_operator)?;
-    let machines = app.store.machines(id).await?.len();
-    Ok(AccountSummary::new(&account, machines as u64))
-}
-
-pub(super) async fn find(app: &AppState, query: &AccountQuery) -> ApiResult<AccountPage> {
-    // One more than wanted tells whether others follow.
-    let wanted = query.limit as usize;
-    let beyond = AccountQuery {
-        limit: query.limit + 1,
-        ..query.clone()
-    };
-    let found = app.store.find_accounts(&beyond).await?;
-    let accounts: Vec<AccountSummary> = found
-        .iter()
-        .take(wanted)
-        .map(AccountSummary::from)
-        .collect();
-    let last = accounts.last().map(|account| account.id.clone());
-    Ok(AccountPage {
-        next: last.filter(|_| found.len() > wanted),
-        accounts,
-    })
+    let account = lists::account(app.store.as_ref(), id).await;
+    account.map_err(ApiError::of_operator)
 }

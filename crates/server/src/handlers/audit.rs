@@ -8,10 +8,11 @@ use suture_store::AccountId;
 use utoipa::IntoParams;
 
 use super::accounts::account_id;
+use crate::lists;
 use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::ApiResult;
 use crate::state::AppState;
-use crate::view::{AuditLine, AuditPage};
+use crate::view::AuditPage;
 
 /// Lines in a piece of the log, at most.
 pub(super) const MAX_LINES: u32 = 200;
@@ -57,15 +58,5 @@ pub(super) async fn page(app: &AppState, search: &AuditSearch, limit: u32) -> Ap
         text => Some(account_id(text)?),
     };
     let limit = limit.clamp(1, MAX_LINES);
-    let found = app
-        .store
-        .audit_before(search.before, account, limit + 1)
-        .await?;
-    let wanted = limit as usize;
-    let lines: Vec<AuditLine> = found.iter().take(wanted).map(AuditLine::from).collect();
-    let last = lines.last().map(|line| line.number);
-    Ok(AuditPage {
-        next: last.filter(|_| found.len() > wanted),
-        lines,
-    })
+    Ok(lists::audit(app.store.as_ref(), search.before, account, limit).await?)
 }

@@ -9,10 +9,11 @@ use suture_store::{AccountId, GroupName, InvalidText, MachineQuery};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::account_id;
+use crate::lists;
 use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
-use crate::view::{FleetView, MachinePage, MachineRow, read_place};
+use crate::view::{FleetView, MachinePage, read_place};
 
 /// Machines in a piece of the list, at most.
 pub(super) const MAX_MACHINES: u32 = 200;
@@ -151,7 +152,7 @@ pub async fn machines(
 ) -> ApiResult<Json<MachinePage>> {
     let limit = search.limit.unwrap_or(MAX_MACHINES);
     let query = search.query(app.clock.now(), limit)?;
-    Ok(Json(find(&app, &query).await?))
+    Ok(Json(lists::machines(app.store.as_ref(), &query).await?))
 }
 
 /// Releases a machine of an account: it keeps what it has and gets nothing new.
@@ -239,22 +240,6 @@ pub(super) async fn view(app: &AppState) -> ApiResult<FleetView> {
     Ok(FleetView::new(&groups, &samples, at))
 }
 
-pub(super) async fn find(app: &AppState, query: &MachineQuery) -> ApiResult<MachinePage> {
-    // One more than wanted tells whether others follow.
-    let wanted = query.limit as usize;
-    let beyond = MachineQuery {
-        limit: query.limit + 1,
-        ..query.clone()
-    };
-    let found = app.store.find_machines(&beyond).await?;
-    let machines: Vec<MachineRow> = found.iter().take(wanted).map(MachineRow::from).collect();
-    let next = (found.len() > wanted).then(|| machines.last().map(MachineRow::place));
-    Ok(MachinePage {
-        next: next.flatten(),
-        machines,
-    })
-}
-
 /// All machines of an account, the first [`MAX_MACHINES`] of them.
 pub(super) async fn of_account(app: &AppState, account: AccountId) -> ApiResult<MachinePage> {
     let query = MachineQuery {
@@ -262,7 +247,7 @@ pub(super) async fn of_account(app: &AppState, account: AccountId) -> ApiResult<
         limit: MAX_MACHINES,
         ..MachineQuery::default()
     };
-    find(app, &query).await
+    Ok(lists::machines(app.store.as_ref(), &query).await?)
 }
 
 #[cfg(test)]

@@ -9,15 +9,17 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
-use suture_store::{Actor, InvalidText, Plan, TokenId};
+use suture_store::{Actor, InvalidText, Plan, StoreError, TokenId};
 
-use super::accounts::{AccountSearch, account_id, find as find_accounts, plan, summary};
+use super::accounts::{AccountSearch, account_id, plan, summary};
 use super::audit::{AuditSearch, page as audit_lines};
-use super::fleet::{MachineSearch, find as find_machines, of_account, view};
+use super::fleet::{MachineSearch, of_account, view};
 use crate::html::{Nav, PageResult, private};
+use crate::lists;
+use crate::operator::OperatorSession;
 use crate::picture::{Layers, MAX_LAYERS, layers, number};
 use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, Session, check_form_token, form_token};
+use crate::session::{MaybeSession, SameSite, check_form_token, form_token};
 use crate::state::AppState;
 use crate::view::{
     AccountPage, AccountSummary, AuditPage, Counted, FleetMoment, FleetView, MachinePage,
@@ -102,11 +104,8 @@ struct LogPage {
 )]
 pub async fn overview(
     State(app): State<AppState>,
-    MaybeSession(session): MaybeSession,
+    OperatorSession(session): OperatorSession,
 ) -> PageResult<Response> {
-    let Some(session) = operator(session)? else {
-        return Ok(sign_in("/fleet"));
-    };
     let view = view(&app).await?;
     let states = FleetView::STATES.map(str::to_owned);
     let versions = newest(&view);
@@ -180,7 +179,7 @@ fn course(
 /// What was found, with the answer's status; or nothing, with the reason why nothing was looked for.
 async fn looked<Q, T: Default>(
     query: Result<Q, InvalidText>,
-    find: impl AsyncFnOnce(Q) -> ApiResult<T>,
+    find: impl AsyncFnOnce(Q) -> Result<T, StoreError>,
 ) -> ApiResult<(StatusCode, T, Option<String>)> {
     match query {
         Ok(query) => Ok((StatusCode::OK, find(query).await?, None)),
@@ -207,15 +206,15 @@ async fn looked<Q, T: Default>(
 )]
 pub async fn machines(
     State(app): State<AppState>,
-    MaybeSession(session): MaybeSession,
+    OperatorSession(session): OperatorSession,
     Query(search): Query<MachineSearch>,
 ) -> PageResult<Response> {
-    let Some(session) = operator(session)? else {
-        return Ok(sign_in("/fleet/machines"));
-    };
     let now = app.clock.now();
     let query = search.query(now, ON_A_PAGE);
-    let found = looked(query, async |query| find_machines(&app, &query).await).await?;
+    let found = looked(query, async |query| {
+        lists::machines(app.store.as_ref(), &query).await
+    })
+    .await?;
     let (status, found, refusal) = found;
     let next = found.next.as_deref();
     let page = MachinesPage {
@@ -245,14 +244,14 @@ pub async fn machines(
 )]
 pub async fn accounts(
     State(app): State<AppState>,
-    MaybeSession(session): MaybeSession,
+    OperatorSession(session): OperatorSession,
     Query(search): Query<AccountSearch>,
 ) -> PageResult<Response> {
-    let Some(session) = operator(session)? else {
-        return Ok(sign_in("/fleet/accounts"));
-    };
     let query = search.query(ON_A_PAGE);
-    let found = looked(query, async |query| find_accounts(&app, &query).await).await?;
+    let found = looked(query, async |query| {
+        lists::accounts(app.store.as_ref(), &query).await
+    })
+    .await?;
     let (status, found, refusal) = found;
     let next = found.next.as_ref().map(|next| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -287,11 +286,8 @@ pub async fn accounts(
 pub async fn account(
     State(app): State<AppState>,
     Path(id): Path<String>,
-    MaybeSession(session): MaybeSession,
+    OperatorSession(session): OperatorSession,
 ) -> PageResult<Response> {
-    let Some(session) = operator(session)? else {
-        return Ok(sign_in("/fleet/accounts"));
-    };
     let id = account_id(&id)?;
     let account = summary(&app, id).await?;
     let tokens = app.store.tokens(id).await?;
@@ -416,30 +412,15 @@ fn confirmed(form: &AccountForm) -> ApiResult<()> {
 )]
 pub async fn audit(
     State(app): State<AppState>,
-    MaybeSession(session): MaybeSession,
+    OperatorSession(session): OperatorSession,
     Query(search): Query<AuditSearch>,
 ) -> PageResult<Response> {
-    let Some(session) = operator(session)? else {
-        return Ok(sign_in("/fleet/audit"));
-    };
     let page = LogPage {
         nav: Nav::new(Some(&session)),
         found: audit_lines(&app, &search, ON_A_PAGE).await?,
         account: search.account,
     };
     Ok(private(StatusCode::OK, &page)?)
-}
-
-/// The operator who signed in; none: nobody did.
-fn operator(session: Option<Session>) -> ApiResult<Option<Session>> {
-    match session {
-        Some(session) if session.operator().is_none() => Err(ApiError::NotAnOperator),
-        session => Ok(session),
-    }
-}
-
-fn sign_in(back: &str) -> Response {
-    Redirect::to(&format!("/sign-in?next={back}")).into_response()
 }
 
 fn shown(kernels: &[Counted]) -> &[Counted] {

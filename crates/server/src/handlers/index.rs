@@ -7,8 +7,8 @@ use axum::response::{Html, IntoResponse};
 use suture_store::SUBSCRIPTION_DOLLARS_A_MONTH;
 
 use super::patches::{PUBLIC, find};
-use super::patches_page::latest;
 use crate::html::{Nav, render};
+use crate::patches::PatchQuery;
 use crate::picture::number;
 use crate::problem::ApiResult;
 use crate::state::AppState;
@@ -40,7 +40,11 @@ struct IndexPage {
 )]
 pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> {
     let published = app.patches.current().await.list.len();
-    let found = find(&app, latest(LATEST)).await?;
+    let latest = PatchQuery {
+        limit: LATEST,
+        ..PatchQuery::default()
+    };
+    let found = find(&app, latest).await?;
     let page = IndexPage {
         // Everyone gets the same page, so that caches may keep it.
         nav: Nav::new(None),

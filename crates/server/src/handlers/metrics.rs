@@ -9,7 +9,6 @@ use crate::metrics::{Numbers, text};
 use crate::operator::{Operator, OperatorRefusals};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
-use crate::view::FleetView;
 
 /// The fleet, the rollouts and the repository in numbers, by an operator's key as bearer.
 #[utoipa::path(
@@ -28,11 +27,10 @@ pub async fn metrics(
     _operator: Operator,
 ) -> ApiResult<impl IntoResponse> {
     let now = app.clock.now();
-    let (at, groups) = app.fleet.groups(app.store.as_ref(), now).await?;
+    let (_, groups) = app.fleet.groups(app.store.as_ref(), now).await?;
     let patches = app.patches.current().await;
     let rollouts = summaries(&app).await?;
     let numbers = Numbers {
-        fleet: &FleetView::new(&groups, &[], at),
         groups: &groups,
         rollouts: &rollouts,
         live_patches: patches.published.len(),

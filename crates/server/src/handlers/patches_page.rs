@@ -9,7 +9,6 @@ use super::patches::{PUBLIC, PatchSearch, covered, find, in_full};
 use suture_protocol::SmokeTest;
 
 use crate::html::{Nav, PageResult, render};
-use crate::patches::PatchQuery;
 use crate::picture::number;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -130,12 +129,4 @@ pub async fn kernels(State(app): State<AppState>) -> PageResult<impl IntoRespons
         kernels: covered(&app).await.kernels,
     };
     Ok(([PUBLIC], Html(render(&page)?)))
-}
-
-/// The latest ones for the front page.
-pub(super) fn latest(limit: usize) -> PatchQuery {
-    PatchQuery {
-        limit,
-        ..PatchQuery::default()
-    }
 }

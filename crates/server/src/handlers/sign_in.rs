@@ -272,9 +272,15 @@ async fn by_password(
 /// Where to go after signing in: one of our own pages and nowhere else.
 fn destination(next: &str) -> Option<String> {
     match next {
-        "/rollouts" | "/machines" | "/account" => Some(next.to_owned()),
+        "/rollouts" | "/machines" | "/account" | "/fleet" | "/fleet/machines"
+        | "/fleet/accounts" | "/fleet/audit" => Some(next.to_owned()),
         _ => {
-            let id: RolloutId = next.strip_prefix("/rollouts/")?.parse().ok()?;
+            let named = |folder: &str| next.strip_prefix(folder);
+            if let Some(id) = named("/fleet/accounts/") {
+                let id: AccountId = id.parse().ok()?;
+                return Some(format!("/fleet/accounts/{id}"));
+            }
+            let id: RolloutId = named("/rollouts/")?.parse().ok()?;
             Some(format!("/rollouts/{id}"))
         }
     }
@@ -312,7 +318,18 @@ mod tests {
     fn signing_in_leads_to_our_own_pages_alone() {
         let id = "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1";
         let rollout = format!("/rollouts/{id}");
-        for own in ["/rollouts", "/machines", "/account", &rollout] {
+        let account = format!("/fleet/accounts/{id}");
+        for own in [
+            "/rollouts",
+            "/machines",
+            "/account",
+            "/fleet",
+            "/fleet/machines",
+            "/fleet/accounts",
+            "/fleet/audit",
+            &account,
+            &rollout,
+        ] {
             assert_eq!(destination(own).as_deref(), Some(own));
         }
         for other in [
@@ -322,6 +339,8 @@ mod tests {
             "https://example.org/rollouts",
             "/rollouts/../x",
             &format!("/rollouts/{id}/halt"),
+            &format!("/fleet/accounts/{id}/plan"),
+            "/fleet/../x",
         ] {
             assert_eq!(destination(other), None, "{other}");
         }

@@ -141,15 +141,19 @@ impl MachineRow {
         format!("{}/{}", self.account, self.id)
     }
 
-    /// The state in words.
     pub fn words(&self) -> &'static str {
-        match self.state {
-            None => "enrolled, not heard of yet",
-            Some(MachineState::Unapplied) => "no live patch in force",
-            Some(MachineState::Applying) => "applying a live patch",
-            Some(MachineState::Applied) => "live patch in force",
-            Some(MachineState::ApplyFailed) => "could not apply a live patch",
-        }
+        state_words(self.state)
+    }
+}
+
+/// A machine's state for people; none: it was not heard of yet.
+pub(super) fn state_words(state: Option<MachineState>) -> &'static str {
+    match state {
+        None => "enrolled, not heard of yet",
+        Some(MachineState::Unapplied) => "no live patch in force",
+        Some(MachineState::Applying) => "applying a live patch",
+        Some(MachineState::Applied) => "live patch in force",
+        Some(MachineState::ApplyFailed) => "could not apply a live patch",
     }
 }
 

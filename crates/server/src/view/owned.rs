@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
 use suture_rollout::{Candidate, Course, Phase, Published};
-use suture_store::{Account, Machine, Plan, ReportedState, Rollout};
+use suture_store::{Account, Machine, Plan, Rollout};
+
+use super::listed::state_words;
 
 /// A machine as its owner sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +53,7 @@ impl OwnedMachine {
             id: machine.id.clone(),
             hostname: machine.hostname.to_string(),
             kernel: machine.kernel.release.to_string(),
-            state: last.map_or("enrolled, not heard of yet", |report| words(&report.state)),
+            state: state_words(last.map(|report| report.state.name())),
             failure: last
                 .and_then(|report| report.state.failure())
                 .map(|text| text.as_str().to_owned()),
@@ -61,15 +63,6 @@ impl OwnedMachine {
             early: early(machine, account, published, rollouts),
             withdrawn: applied.and_then(|version| withdrawn(machine, version, rollouts)),
         }
-    }
-}
-
-fn words(state: &ReportedState) -> &'static str {
-    match state {
-        ReportedState::Unapplied => "no live patch in force",
-        ReportedState::Applying => "applying a live patch",
-        ReportedState::Applied => "live patch in force",
-        ReportedState::ApplyFailed { .. } => "could not apply a live patch",
     }
 }
 

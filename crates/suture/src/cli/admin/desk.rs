@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
+use suture_server::lists;
 use suture_server::view::{
     AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, MachinePage, MachineRow,
     OperatorKeySummary, TokenSummary, read_place,
@@ -112,8 +113,7 @@ impl Desk {
         match self {
             Self::Database { store, .. } => {
                 let account = find(store.as_ref(), email).await?;
-                let machines = store.machines(account.id).await?.len();
-                Ok(AccountSummary::new(&account, machines as u64))
+                Ok(lists::account(store.as_ref(), account.id).await?)
             }
             Self::Service(client) => client.get(&["accounts", email], &[]),
         }
@@ -140,13 +140,7 @@ impl Desk {
                     limit: PIECE,
                     ..AccountQuery::default()
                 };
-                let found = store.find_accounts(&query).await?;
-                let accounts: Vec<_> = found.iter().map(AccountSummary::from).collect();
-                let last = accounts.last().map(|account| account.id.clone());
-                Ok(AccountPage {
-                    next: last.filter(|_| found.len() == PIECE as usize),
-                    accounts,
-                })
+                Ok(lists::accounts(store.as_ref(), &query).await?)
             }
             Self::Service(client) => {
                 let query: Vec<_> = after.iter().map(|after| ("after", *after)).collect();
@@ -241,13 +235,7 @@ impl Desk {
                     after: after.and_then(read_place),
                     limit: PIECE,
                 };
-                let found = store.find_machines(&query).await?;
-                let machines: Vec<_> = found.iter().map(MachineRow::from).collect();
-                let last = machines.last().map(MachineRow::place);
-                Ok(MachinePage {
-                    next: last.filter(|_| found.len() == PIECE as usize),
-                    machines,
-                })
+                Ok(lists::machines(store.as_ref(), &query).await?)
             }
             Self::Service(client) => {
                 let texts = [
@@ -369,13 +357,7 @@ impl Desk {
     async fn audit_page(&self, before: Option<u64>, limit: u32) -> anyhow::Result<AuditPage> {
         match self {
             Self::Database { store, .. } => {
-                let found = store.audit_before(before, None, limit).await?;
-                let lines: Vec<_> = found.iter().map(AuditLine::from).collect();
-                let last = lines.last().map(|line| line.number);
-                Ok(AuditPage {
-                    next: last.filter(|_| found.len() == limit as usize),
-                    lines,
-                })
+                Ok(lists::audit(store.as_ref(), before, None, limit).await?)
             }
             Self::Service(client) => {
                 let (limit, before) = (limit.to_string(), before.map(|it| it.to_string()));
