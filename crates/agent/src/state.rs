@@ -87,6 +87,9 @@ pub struct CheckSuccess {
     /// What the vendor told of the kernel.
     #[serde(default)]
     pub notice: Option<Notice>,
+    /// What keeps the machine from new versions, beside the rollouts.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 impl CheckSuccess {
@@ -109,6 +112,10 @@ impl CheckSuccess {
             early_group: response.early_group,
             coming: response.coming,
             notice: response.notice.as_ref().map(Notice::of),
+            held: response
+                .held
+                .as_ref()
+                .map(|held| text::one_line(&held.detail, LONGEST_REASON)),
         }
     }
 }
@@ -576,6 +583,7 @@ mod tests {
             early_group: None,
             coming: None,
             notice: None,
+            held: None,
         });
         assert_eq!(state.offer_for(&kernel), None);
         assert_eq!(state.covered, None);

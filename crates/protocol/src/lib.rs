@@ -12,8 +12,8 @@ mod target;
 
 pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
 pub use machine::{
-    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, MachineId, MachineState,
-    Withdrawal,
+    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, Held, HeldBy, MachineId,
+    MachineState, Withdrawal,
 };
 pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,

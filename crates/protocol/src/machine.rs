@@ -183,6 +183,40 @@ pub struct CheckInResponse {
     /// What the vendor tells of the machine's kernel.
     #[serde(default)]
     pub notice: Option<KernelNotice>,
+    /// Something other than a rollout keeps the machine from new versions.
+    #[serde(default)]
+    pub held: Option<Held>,
+}
+
+/// Why a machine is not offered what its rollouts would bring to it. What it has stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Held {
+    pub by: HeldBy,
+    /// What it is and what to do, in at most 1,000 characters.
+    pub detail: String,
+}
+
+/// What keeps a machine from new versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBy {
+    /// The account's plan covers fewer machines than it has.
+    MachineLimit,
+    /// The policy of the machine's group.
+    Policy,
+    /// A reason that this program does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl HeldBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MachineLimit => "machine-limit",
+            Self::Policy => "policy",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// A version that is offered no more, for good.

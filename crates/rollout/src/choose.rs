@@ -8,7 +8,7 @@ use suture_advisory::PatchVersion;
 use suture_kernel::{InvalidName, KernelBuild};
 
 use crate::cohort::{Draw, Seed, UnitDigest};
-use crate::{Eligible, Phase, Plan, RolloutId, Scope, Unit};
+use crate::{Eligible, GroupPolicy, Phase, Plan, RolloutId, Rule, Scope, Unit};
 
 /// The server's choice for one machine. It says where to go; what is loaded there is proven by
 /// the repository's metadata alone.
@@ -67,6 +67,12 @@ pub struct Candidate<'a> {
     pub group: Option<&'a str>,
     /// Rollouts by which the machine was exposed before.
     pub exposed_by: &'a [RolloutId],
+    /// The account's plan covers fewer machines than it has, and not this one.
+    pub over_limit: bool,
+    /// What its group's policy says.
+    pub policy: GroupPolicy,
+    /// When it asks.
+    pub now: Timestamp,
 }
 
 /// What an account wants of early groups.
@@ -119,6 +125,17 @@ pub struct Choice {
     pub coming: Option<PatchVersion>,
     /// The version in force was withdrawn, for this reason.
     pub withdrawn: Option<String>,
+    /// Something other than the rollouts keeps the machine from what it would be offered.
+    pub withheld: Option<Withheld>,
+}
+
+/// What keeps a machine from a version that its rollout would bring to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// The account's plan does not cover the machine.
+    MachineLimit,
+    /// Its group's policy, which keeps it from this version.
+    Policy { version: PatchVersion, rule: Rule },
 }
 
 impl Candidate<'_> {
@@ -191,6 +208,19 @@ impl Course {
         let room = self.exposed_before(machine) || self.exposed < self.cap;
         !stopped && room && (self.exposed_before(machine) || self.reaches(machine))
     }
+
+    /// What keeps the version from the machine although the rollout admits it. Nothing does if
+    /// it was offered before: it may have that version already.
+    fn withheld(&self, version: PatchVersion, machine: &Candidate) -> Option<Withheld> {
+        if self.exposed_before(machine) {
+            return None;
+        }
+        if machine.over_limit {
+            return Some(Withheld::MachineLimit);
+        }
+        let rule = machine.policy.withholds(version, self, machine.now)?;
+        Some(Withheld::Policy { version, rule })
+    }
 }
 
 /// Up to this cap the machines that ask first are taken: in a small fleet the lot may fall on
@@ -200,7 +230,8 @@ const FIRST_COME: u64 = 50;
 /// Chooses for a machine.
 ///
 /// The newest version that is published for its very kernel build and that a rollout brings to
-/// it wins. A version without a rollout is offered to nobody. A machine is never told to go back.
+/// it wins, unless the account's plan or the group's policy keeps it back. A version without a
+/// rollout is offered to nobody. A machine is never told to go back.
 pub fn choose(machine: &Candidate, published: &[Published], courses: &[Course]) -> Choice {
     let course_of = |version: PatchVersion| {
         let mut covering = courses
@@ -222,14 +253,21 @@ pub fn choose(machine: &Candidate, published: &[Published], courses: &[Course]) 
     versions.dedup();
 
     let is_newer = |version: PatchVersion| machine.applied.is_none_or(|applied| version > applied);
-    let best = versions
+    let mut admitted = versions
         .iter()
         .rev()
         .filter(|version| is_newer(**version))
-        .find_map(|version| {
+        .filter_map(|version| {
             let course = course_of(*version)?;
             course.admits(machine).then_some((*version, course))
-        });
+        })
+        .peekable();
+    let first = admitted.peek();
+    let withheld = first
+        .and_then(|(version, course)| course.withheld(*version, machine))
+        // The owner is to know at once, not when the next hole is closed elsewhere.
+        .or(machine.over_limit.then_some(Withheld::MachineLimit));
+    let best = admitted.find(|(version, course)| course.withheld(*version, machine).is_none());
     let goal = best.map(|(version, _)| version).or(machine.applied);
     let goal_course = goal.and_then(course_of);
     let coming = versions.iter().rev().copied().find(|version| {
@@ -259,5 +297,6 @@ pub fn choose(machine: &Candidate, published: &[Published], courses: &[Course]) 
         early: goal_course.is_some_and(|course| course.is_early(machine)),
         coming,
         withdrawn,
+        withheld,
     }
 }

@@ -15,12 +15,13 @@ mod id;
 mod ledger;
 mod phase;
 mod plan;
+mod policy;
 pub mod preview;
 mod rates;
 mod tick;
 
 pub use choose::{
-    Candidate, Choice, Course, EarlyPreference, Offer, Published, choose, is_eligible,
+    Candidate, Choice, Course, EarlyPreference, Offer, Published, Withheld, choose, is_eligible,
 };
 pub use decide::{Decision, Hold, Verdict, decide};
 pub use draw_record::{DrawRecord, InvalidDraw, Place};
@@ -29,5 +30,6 @@ pub use id::{RolloutId, Scope};
 pub use ledger::{Evidence, HarmLedger, InvalidLedger, Ledger};
 pub use phase::{HaltedBy, InvalidPhase, Phase};
 pub use plan::{Day, EarlyGroup, Eligible, InvalidPlan, Plan, Step, Tolerated, Unit, Window};
+pub use policy::{GroupPolicy, Rule};
 pub use rates::Rate;
 pub use tick::{Applications, Comparison, Fleet, Tick};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use suture_rollout::Plan;
+use url::Url;
 
 /// Settings of the service.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     /// Where people reach the service, e.g. `https://patches.example.org`, for links in e-mails
     /// (default: where it listens).
     pub public_url: Option<String>,
+    /// How subscriptions are sold (default: not at all; operators give plans and limits).
+    pub stripe: Option<StripeConfig>,
 }
 
 /// How e-mails leave.
@@ -39,33 +42,47 @@ pub enum MailConfig {
     Folder { folder: PathBuf },
     /// To a mail server, by SMTP.
     Smtp {
-        url: MailServer,
+        /// `smtps://user:password@mail.example.org` (TLS from the start), `smtp://…?tls=required`
+        /// (STARTTLS), or `smtp://localhost:25` without either.
+        url: Secret,
         /// The sender, e.g. `Suture <suture@example.org>`.
         from: String,
     },
 }
 
-/// A mail server as an address: `smtps://user:password@mail.example.org` (TLS from the start),
-/// `smtp://…?tls=required` (STARTTLS), or `smtp://localhost:25` without either. May hold a
-/// password, and is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MailServer(String);
+/// How subscriptions are sold through Stripe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StripeConfig {
+    /// `https://api.stripe.com`, or a stand-in for tests.
+    pub api: Url,
+    /// `sk_…` or `rk_…`. Needs customers, subscriptions, Checkout and the customer portal to
+    /// write, and prices to read.
+    pub key: Secret,
+    /// `whsec_…`, of the endpoint `/v1/stripe`.
+    pub webhook_secret: Secret,
+    /// What is sold, e.g. `price_1MoBy5LkdIwHu7ixZhnattbh`: the plan without a limit.
+    pub price: String,
+}
 
-impl MailServer {
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
 
-impl From<String> for MailServer {
-    fn from(url: String) -> Self {
-        Self(url)
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
-impl std::fmt::Debug for MailServer {
+impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("MailServer(…)")
+        formatter.write_str("Secret(…)")
     }
 }
 
@@ -92,6 +109,7 @@ impl ServerConfig {
             release_silent_days: Some(Self::DEFAULT_RELEASE_SILENT_DAYS),
             mail: None,
             public_url: None,
+            stripe: None,
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum ServerError {
     Plan { source: InvalidPlan },
     #[error("e-mails cannot be sent as configured: {why}")]
     Mail { why: String },
+    #[error("subscriptions cannot be sold as configured: {why}")]
+    Billing { why: String },
     #[error("the store does not answer")]
     Store { source: StoreError },
     #[error("the listener on {listen} failed")]

@@ -3,7 +3,9 @@
 //! What a machine loads is proven by the repository's metadata, never by this service: its
 //! check-in answers name a version and nothing else.
 
+mod attention;
 mod bearer;
+mod billing;
 mod calendar;
 mod client_address;
 mod conditional;
@@ -20,6 +22,7 @@ mod metrics;
 mod names;
 pub mod notices;
 mod operator;
+mod own_form;
 mod password;
 mod patches;
 mod picture;
@@ -37,7 +40,7 @@ mod tls;
 pub mod view;
 mod web;
 
-pub use config::{MailConfig, MailServer, ServerConfig, Tls};
+pub use config::{MailConfig, Secret, ServerConfig, StripeConfig, Tls};
 pub use error::ServerError;
 pub use rollouts::Executor;
 pub use router::openapi;

@@ -1,6 +1,8 @@
 //! Pieces of the store's lists, for pages, the API and the vendor's command line.
 
-use suture_store::{AccountId, AccountQuery, MachineQuery, Store, StoreError};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use suture_store::{AccountId, AccountQuery, InvalidText, MachineQuery, Store, StoreError};
 
 use crate::view::{AccountPage, AccountSummary, AuditLine, AuditPage, MachinePage, MachineRow};
 
@@ -71,4 +73,13 @@ fn piece<'found, T, Row: From<&'found T>>(found: &'found [T], wanted: u32) -> (V
     let wanted = wanted as usize;
     let rows = found.iter().take(wanted).map(Row::from).collect();
     (rows, found.len() > wanted)
+}
+
+/// The last moment of a day (UTC).
+pub fn end_of(day: Date) -> Result<Timestamp, InvalidText> {
+    let last = format!("{day}T23:59:59.999Z").parse();
+    last.map_err(|_| InvalidText {
+        what: "cut-off",
+        expected: "a day of this age",
+    })
 }

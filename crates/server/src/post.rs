@@ -22,6 +22,8 @@ pub enum Letter<'a> {
     Known { sign_in: &'a str },
     /// Choose a new password.
     Reset { link: &'a str },
+    /// Machines need their owner: a line for each.
+    Attention { lines: &'a str, page: &'a str },
 }
 
 impl Letter<'_> {
@@ -30,6 +32,7 @@ impl Letter<'_> {
             Self::Confirm { .. } => "Confirm your e-mail address",
             Self::Known { .. } => "You have an account already",
             Self::Reset { .. } => "Choose a new password",
+            Self::Attention { .. } => "Machines of yours need attention",
         }
     }
 
@@ -49,6 +52,10 @@ impl Letter<'_> {
                 "Somebody, probably you, wants to choose a new password for this account.\n\nOpen \
                  this page within an hour:\n\n{link}\n\nIf it was not you, do nothing: the \
                  password stays as it is.\n"
+            ),
+            Self::Attention { lines, page } => format!(
+                "These machines need you:\n\n{lines}\n\nWhat they have and what to do:\n\n\
+                 {page}\n\nOn your account's page you can choose to get no such letters.\n"
             ),
         }
     }
@@ -106,6 +113,19 @@ impl Post {
                 error!(error = cause, "cannot send an e-mail: {cause}");
             }
         });
+    }
+
+    /// Sends a letter and waits until the mail server took it; false if it did not. What goes
+    /// wrong is logged.
+    pub async fn sent(&self, to: &EmailAddress, letter: &Letter<'_>) -> bool {
+        let sent = match self.message(to, letter) {
+            Ok(message) => self.deliver(message, letter.subject()).await,
+            Err(cause) => Err(cause),
+        };
+        if let Err(cause) = &sent {
+            error!(error = cause, "cannot send an e-mail: {cause}");
+        }
+        sent.is_ok()
     }
 
     fn message(&self, to: &EmailAddress, letter: &Letter<'_>) -> Result<Message, String> {

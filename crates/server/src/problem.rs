@@ -6,9 +6,10 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use suture_protocol::{Problem, ProblemKind};
-use suture_store::{InvalidText, Plan, SUBSCRIPTION_DOLLARS_A_MONTH, StoreError};
+use suture_store::{InvalidText, Plan, StoreError};
 use tracing::error;
 
+use crate::billing::BillingError;
 use crate::error::chain;
 
 /// Bytes of a plain-text refusal that are worth passing on.
@@ -23,7 +24,16 @@ pub enum ApiError {
     MachineLimit {
         plan: Plan,
         limit: u32,
+        /// The second way out, as the end of `Either release one, or …`.
+        or: String,
     },
+    /// A notification that Stripe did not sign for this service, or that can't be read.
+    NotFromStripe {
+        reason: String,
+    },
+    /// This service sells no subscriptions.
+    NothingSold,
+    NoSuchGroup,
     /// No such file in the repository.
     NoSuchFile,
     NoSuchRollout,
@@ -81,6 +91,8 @@ impl ApiError {
             | Self::NotTheOwner
             | Self::NoRegistration => StatusCode::FORBIDDEN,
             Self::NoSuchFile
+            | Self::NothingSold
+            | Self::NoSuchGroup
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -89,6 +101,7 @@ impl ApiError {
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => StatusCode::NOT_FOUND,
+            Self::NotFromStripe { .. } => StatusCode::BAD_REQUEST,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooManyGuesses { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -104,6 +117,8 @@ impl ApiError {
             Self::UnknownOperator => ProblemKind::UnknownOperator,
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
             Self::NoSuchFile
+            | Self::NothingSold
+            | Self::NoSuchGroup
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -112,6 +127,7 @@ impl ApiError {
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => ProblemKind::NotFound,
+            Self::NotFromStripe { .. } => ProblemKind::BadRequest,
             Self::ForeignForm | Self::NotAnOperator | Self::NotTheOwner | Self::NoRegistration => {
                 ProblemKind::Forbidden
             }
@@ -133,12 +149,17 @@ impl ApiError {
             Self::UnknownMachine => "This machine's secret is not known: the machine was \
                 released (by somebody, or after a long silence), or enrolled again since. Run `sudo livepatch enable TOKEN` to enrol it."
                 .to_owned(),
-            Self::MachineLimit { plan, limit } => format!(
-                "The {plan} plan covers {limit} machines, and {limit} are enrolled. Either \
-                 release one (`sudo livepatch disable` on it), or subscribe for any number of \
-                 machines (${SUBSCRIPTION_DOLLARS_A_MONTH} a month); then enable this machine \
+            Self::MachineLimit { plan, limit, or } => format!(
+                "The {plan} plan covers {limit} machines here, and {limit} are enrolled. Either \
+                 release one (`sudo livepatch disable` on it), or {or}. Then enable this machine \
                  again."
             ),
+            Self::NotFromStripe { reason } => format!("{}.", sentence(reason)),
+            Self::NothingSold => {
+                "This service sells no subscriptions; its operator gives accounts their plans."
+                    .to_owned()
+            }
+            Self::NoSuchGroup => "There is no such group.".to_owned(),
             Self::UnknownOperator => "This operator's key was never issued, or was revoked. \
                 `suture admin operator-key` at the vendor's command line makes and lists keys."
                 .to_owned(),
@@ -247,6 +268,18 @@ impl ApiError {
     }
 }
 
+impl From<BillingError> for ApiError {
+    fn from(error: BillingError) -> Self {
+        match error {
+            BillingError::Store(error) => error.into(),
+            other => Self::Unavailable {
+                doing: "deal with a subscription",
+                source: Box::new(other),
+            },
+        }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -255,7 +288,12 @@ impl From<StoreError> for ApiError {
             StoreError::UnknownMachine | StoreError::UnknownMachineId { .. } => {
                 Self::UnknownMachine
             }
-            StoreError::MachineLimit { plan, limit } => Self::MachineLimit { plan, limit },
+            StoreError::MachineLimit { plan, limit } => Self::MachineLimit {
+                plan,
+                limit,
+                or: "ask this service's operator for more".to_owned(),
+            },
+            StoreError::UnknownGroup { .. } => Self::NoSuchGroup,
             StoreError::UnknownOperator => Self::UnknownOperator,
             StoreError::UnknownLink => Self::NoSuchLink,
             StoreError::UnknownRollout { .. } => Self::NoSuchRollout,

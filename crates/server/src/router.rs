@@ -16,10 +16,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::handlers::{
-    account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, health,
-    index, machines, metrics, openapi as openapi_page, operator_keys, patches, patches_page,
-    register, repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream,
-    sign_in, ticks,
+    account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
+    groups_page, health, index, machines, metrics, openapi as openapi_page, operator_keys, patches,
+    patches_page, register, repository, reset, rollouts, rollouts_change, rollouts_page,
+    rollouts_stream, sign_in, subscription, ticks,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -54,6 +54,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(fleet_page::account))
         .routes(routes!(fleet_page::change))
         .routes(routes!(fleet_page::audit))
+        .routes(routes!(groups_page::show, groups_page::set))
         .routes(routes!(ticks::follow))
         .routes(routes!(rollouts_page::list))
         .routes(routes!(rollouts_stream::all))
@@ -66,8 +67,14 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(account::show))
         .routes(routes!(account::make_token))
         .routes(routes!(account::revoke_token))
+        .routes(routes!(account::letters))
         .routes(routes!(account::sign_out_everywhere))
         .routes(routes!(account::ask_delete, account::delete))
+        .routes(routes!(subscription::show))
+        .routes(routes!(subscription::checkout))
+        .routes(routes!(subscription::portal))
+        .routes(routes!(subscription::come_back))
+        .routes(routes!(subscription::notified))
         .routes(routes!(register::form, register::register))
         .routes(routes!(register::confirm_form, register::confirm))
         .routes(routes!(reset::form, reset::ask))
@@ -86,6 +93,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(fleet::machines))
         .routes(routes!(fleet::release))
         .routes(routes!(fleet::set_group))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::set_policy))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::change))
         .routes(routes!(accounts::tokens, accounts::make_token))

@@ -10,16 +10,17 @@ use axum::Router;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use suture_store::{Clock, Store};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::info;
 
+use crate::billing::Billing;
 use crate::notices::Notices;
 use crate::post::Post;
 use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
-use crate::{ServerConfig, ServerError, Tls, fleet, router};
+use crate::{ServerConfig, ServerError, Tls, attention, fleet, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -48,7 +49,10 @@ pub async fn serve(
         .map_err(|source| ServerError::Store { source })?;
     let executor = Executor::open(&config, Arc::clone(&store), Arc::clone(&clock)).await?;
     let post = config.mail.as_ref().map(Post::open).transpose()?;
+    let letters = post.clone();
     let web = Arc::new(Web::new(&config, post));
+    let billing = config.stripe.as_ref().map(Billing::open).transpose()?;
+    let billing = billing.map(Arc::new);
     let streams = web.streams.clone();
     let listen = config.listen;
     let handle = Handle::new();
@@ -59,7 +63,21 @@ pub async fn serve(
     let silent_days = config.release_silent_days;
     let caring = fleet::look_after(Arc::clone(&store), Arc::clone(&clock), silent_days);
     let caring = tokio::spawn(caring);
+    let asking = billing.as_ref().map(|billing| {
+        let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
+        tokio::spawn(Arc::clone(billing).run(store, clock))
+    });
+    let public_url = public_url(&config, address);
+    let attention = Arc::new(Notify::new());
+    let writing = letters.map(|post| {
+        let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
+        let page = format!("{public_url}/machines");
+        let calls = Arc::clone(&attention);
+        tokio::spawn(attention::run(store, clock, post, page, calls))
+    });
     let app = router::router(AppState {
+        billing,
+        attention,
         notices: Arc::new(notices),
         fleet: Arc::default(),
         store,
@@ -68,7 +86,7 @@ pub async fn serve(
         changes: executor.changes().clone(),
         executor: Arc::clone(&executor),
         web,
-        public_url: public_url(&config, address).into(),
+        public_url: public_url.into(),
         check_in_interval_secs: config.check_in_interval_secs,
     });
 
@@ -93,6 +111,9 @@ pub async fn serve(
     stopper.abort();
     looking.abort();
     caring.abort();
+    for job in [asking, writing].into_iter().flatten() {
+        job.abort();
+    }
     executor.give_up().await;
     served.map_err(|source| ServerError::Serve { listen, source })
 }

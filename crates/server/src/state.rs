@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use suture_rollout::RolloutId;
 use suture_store::{Clock, Store};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
+use crate::billing::Billing;
 use crate::fleet::Fleet;
 use crate::notices::Notices;
 use crate::patches::Patches;
@@ -25,8 +26,29 @@ pub struct AppState {
     /// follow it. Messages may be lost to a slow reader, who reads the store again anyway.
     pub changes: broadcast::Sender<RolloutId>,
     pub web: Arc<Web>,
+    /// None: nothing is sold here.
+    pub billing: Option<Arc<Billing>>,
+    /// Calls for a look at what owners should be told.
+    pub attention: Arc<Notify>,
     /// Where people reach the service, without a slash at the end.
     pub public_url: Arc<str>,
     /// Seconds.
     pub check_in_interval_secs: u64,
+}
+
+impl AppState {
+    /// What the plan without a limit costs, in words; none: it can't be bought here.
+    pub fn price(&self) -> Option<String> {
+        let price = self.billing.as_ref()?.price();
+        Some(price.map_or("a monthly price".to_owned(), |price| price.to_string()))
+    }
+
+    /// How to get room for more machines, as the end of `Either release one, or …`.
+    pub fn more_machines(&self) -> String {
+        let Some(price) = self.price() else {
+            return "ask this service's operator for more".to_owned();
+        };
+        let url = &self.public_url;
+        format!("subscribe for any number of machines ({price}): {url}/account/subscription")
+    }
 }

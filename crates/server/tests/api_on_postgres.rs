@@ -1,5 +1,7 @@
 //! The same on PostgreSQL, and what several servers on one database have to do together.
 
+#[path = "api/billing.rs"]
+mod billing;
 #[path = "api/database.rs"]
 mod database;
 #[path = "api/fleet.rs"]
@@ -22,6 +24,8 @@ mod service;
 mod sign_up;
 #[path = "api/staged.rs"]
 mod staged;
+#[path = "api/stripe.rs"]
+mod stripe;
 #[path = "api/takeover.rs"]
 mod takeover;
 #[path = "api/world.rs"]

@@ -10,9 +10,6 @@ use suture_rollout::EarlyPreference;
 use crate::EmailAddress;
 use crate::random_id::random_id;
 
-/// What the plan without a limit costs, in US dollars a month.
-pub const SUBSCRIPTION_DOLLARS_A_MONTH: u32 = 12;
-
 random_id! {
     /// Identifies an account.
     AccountId
@@ -24,10 +21,24 @@ pub struct Account {
     pub id: AccountId,
     /// Unique among accounts, upper and lower case taken as the same.
     pub email: EmailAddress,
+    /// What it has: the better of what an operator granted and what it pays for.
     pub plan: Plan,
+    /// What an operator granted.
+    pub granted: Plan,
+    /// The most machines, where an operator set it for this account; none: what the plan says.
+    pub limit: Option<u32>,
     /// What it wants of early groups.
     pub early: EarlyPreference,
+    /// Whether its owner gets e-mails about machines that need them.
+    pub letters: bool,
     pub created: Timestamp,
+}
+
+impl Account {
+    /// The most machines that are served at the same time; none: no limit.
+    pub fn machine_limit(&self) -> Option<u32> {
+        self.limit.or(self.plan.machine_limit())
+    }
 }
 
 /// What an account is created from.

@@ -8,7 +8,7 @@ use suture_kernel::InvalidName;
 use suture_protocol::MachineId;
 use suture_rollout::RolloutId;
 
-use crate::{AccountId, OperatorKeyId, OperatorName, TokenId};
+use crate::{AccountId, GroupName, OperatorKeyId, OperatorName, TokenId};
 
 /// A line of the audit log. Lines are added in the transaction of the change that they tell of,
 /// and never changed.
@@ -46,6 +46,10 @@ pub enum Actor {
 pub enum Action {
     CreateAccount,
     ChangePlan,
+    ChangeMachineLimit,
+    ChangeSubscription,
+    ChangeGroupPolicy,
+    ChangeLetters,
     CreateToken,
     RevokeToken,
     EnrolMachine,
@@ -68,9 +72,13 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::CreateAccount,
         Self::ChangePlan,
+        Self::ChangeMachineLimit,
+        Self::ChangeSubscription,
+        Self::ChangeGroupPolicy,
+        Self::ChangeLetters,
         Self::CreateToken,
         Self::RevokeToken,
         Self::EnrolMachine,
@@ -96,6 +104,10 @@ impl Action {
         match self {
             Self::CreateAccount => "create-account",
             Self::ChangePlan => "change-plan",
+            Self::ChangeMachineLimit => "change-machine-limit",
+            Self::ChangeSubscription => "change-subscription",
+            Self::ChangeGroupPolicy => "change-group-policy",
+            Self::ChangeLetters => "change-letters",
             Self::CreateToken => "create-token",
             Self::RevokeToken => "revoke-token",
             Self::EnrolMachine => "enrol-machine",
@@ -142,6 +154,7 @@ pub enum Subject {
     Machine(MachineId),
     Rollout(RolloutId),
     OperatorKey(OperatorKeyId),
+    Group(GroupName),
 }
 
 const EXPECTED: &str = "expected a known kind and its name, like `token:UUID`";
@@ -184,6 +197,7 @@ impl fmt::Display for Subject {
             Self::Machine(id) => write!(formatter, "machine:{id}"),
             Self::Rollout(id) => write!(formatter, "rollout:{id}"),
             Self::OperatorKey(id) => write!(formatter, "operator-key:{id}"),
+            Self::Group(name) => write!(formatter, "group:{name}"),
         }
     }
 }
@@ -198,6 +212,7 @@ impl FromStr for Subject {
             Some(("machine", id)) => id.parse().ok().map(Self::Machine),
             Some(("rollout", id)) => id.parse().ok().map(Self::Rollout),
             Some(("operator-key", id)) => id.parse().ok().map(Self::OperatorKey),
+            Some(("group", name)) => name.parse().ok().map(Self::Group),
             _ => None,
         };
         subject.ok_or_else(|| InvalidName::new("audited subject", text, EXPECTED))

@@ -17,6 +17,10 @@ random_id! {
 pub enum Job {
     /// Looking at the evidence of rollouts.
     LookAtRollouts,
+    /// Asking the payment provider what became of subscriptions.
+    RefreshSubscriptions,
+    /// Telling owners by e-mail which of their machines need them.
+    WriteLetters,
 }
 
 impl Job {
@@ -24,6 +28,8 @@ impl Job {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LookAtRollouts => "look-at-rollouts",
+            Self::RefreshSubscriptions => "refresh-subscriptions",
+            Self::WriteLetters => "write-letters",
         }
     }
 }

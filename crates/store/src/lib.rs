@@ -5,12 +5,15 @@
 //! the `story` feature, so that all databases keep the same promises.
 
 mod account;
+mod attention;
 mod audit;
+mod billing;
 mod check_in;
 mod clock;
 mod error;
 mod event;
 mod fleet;
+mod group;
 mod lease;
 mod machine;
 mod operator;
@@ -24,8 +27,12 @@ pub mod story;
 mod text;
 mod token;
 
-pub use account::{Account, AccountId, NewAccount, Plan, SUBSCRIPTION_DOLLARS_A_MONTH};
+pub use account::{Account, AccountId, NewAccount, Plan};
+pub use attention::{AttentionStore, Concern, UntoldConcern};
 pub use audit::{Action, Actor, AuditEntry, Subject};
+pub use billing::{
+    BillingStore, CustomerId, Subscription, SubscriptionId, SubscriptionState, SubscriptionStatus,
+};
 pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};
@@ -34,6 +41,7 @@ pub use fleet::{
     AccountQuery, FleetGroup, FleetSample, FleetStore, Forget, HEARD_SECS, ListedAccount,
     ListedMachine, MachineQuery, NumberedEntry, hour_of,
 };
+pub use group::{Group, GroupStore};
 pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};

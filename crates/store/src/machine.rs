@@ -26,6 +26,9 @@ pub struct Machine {
     pub enrolled: Timestamp,
     /// The operator's group that it is in.
     pub group: Option<GroupName>,
+    /// The account's plan became smaller than its machines are many, and this is one of those
+    /// that came last: it keeps what it has and gets nothing new.
+    pub over_limit: bool,
     /// Since when it has not been silent for longer than [`Machine::SILENCE_SECS`].
     pub steady_since: Timestamp,
     /// None: not heard of since its enrolment.

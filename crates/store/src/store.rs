@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use suture_protocol::MachineId;
 
 use crate::{
-    Account, AccountId, AccountToken, Actor, AuditEntry, EmailAddress, Enrolment, FleetStore,
-    IssuedToken, LeaseStore, Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan,
-    RolloutStore, SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
+    EmailAddress, Enrolment, FleetStore, GroupStore, IssuedToken, LeaseStore, Machine,
+    MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore, SignUpStore,
+    StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
@@ -16,7 +17,16 @@ use crate::{
 /// Every method is one transaction: it happens wholly, with its audit entry, or not at all.
 /// Times are kept to the millisecond.
 #[async_trait]
-pub trait Store: RolloutStore + OperatorStore + SignUpStore + LeaseStore + FleetStore {
+pub trait Store:
+    RolloutStore
+    + OperatorStore
+    + SignUpStore
+    + LeaseStore
+    + FleetStore
+    + BillingStore
+    + GroupStore
+    + AttentionStore
+{
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -34,11 +44,21 @@ pub trait Store: RolloutStore + OperatorStore + SignUpStore + LeaseStore + Fleet
 
     async fn account_by_email(&self, email: &EmailAddress) -> Result<Account, StoreError>;
 
-    /// Changes the plan. A smaller plan releases no machine; it only admits no new one.
+    /// Changes the plan that an operator grants. A smaller plan releases no machine: those that
+    /// came last and exceed it get nothing new, and no other is admitted.
     async fn set_plan(
         &self,
         account: AccountId,
         plan: Plan,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Account, StoreError>;
+
+    /// Sets the most machines of one account, whatever its plan says; none: what the plan says.
+    async fn set_machine_limit(
+        &self,
+        account: AccountId,
+        limit: Option<u32>,
         by: &Actor,
         now: Timestamp,
     ) -> Result<Account, StoreError>;

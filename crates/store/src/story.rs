@@ -6,9 +6,11 @@
 //!
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
+mod attention;
 mod fleet;
 mod leases;
 mod operators;
+mod plans;
 mod rollouts;
 mod sign_up;
 
@@ -41,6 +43,8 @@ pub async fn run(store: Arc<dyn Store>) {
     sign_up::run(store).await;
     leases::run(store).await;
     fleet::run(store).await;
+    plans::run(store).await;
+    attention::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors

@@ -1,8 +1,5 @@
 //! Short texts that come from outside, each with its bound.
 
-use std::fmt;
-use std::str::FromStr;
-
 use thiserror::Error;
 
 /// Why a text was refused. It does not repeat the text, which may be long or hostile.
@@ -26,26 +23,28 @@ macro_rules! text {
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidText;
+        impl std::str::FromStr for $name {
+            type Err = $crate::InvalidText;
 
-            fn from_str(text: &str) -> Result<Self, InvalidText> {
+            fn from_str(text: &str) -> Result<Self, $crate::InvalidText> {
                 let accepts: fn(&str) -> bool = $accepts;
                 if accepts(text) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(InvalidText { what: $what, expected: $expected })
+                    Err($crate::InvalidText { what: $what, expected: $expected })
                 }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 formatter.write_str(&self.0)
             }
         }
     };
 }
+
+pub(crate) use text;
 
 /// No control characters, so that a text stays on its line in a log, a table and a terminal.
 fn printable(text: &str, at_most: usize) -> bool {

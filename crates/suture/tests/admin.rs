@@ -131,6 +131,19 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
         .await
         .unwrap();
     text(&service.done(&["group", grace, &machine, "canary"]));
+    let limited = text(&service.done(&["account", "set-limit", grace, "7"]));
+    assert!(limited.ends_with("\t7"), "{limited}");
+    let held = text(&service.done(&["policy", "canary", "--hold", "--pin", "104.1"]));
+    assert_eq!(held, "nothing new, nothing later than 104.1");
+    let waits = [
+        "policy",
+        "slow",
+        "--delay-days",
+        "7",
+        "--cut-off",
+        "2026-12-31",
+    ];
+    text(&service.on_database(&waits));
 
     for command in [
         &["account", "list"][..],
@@ -138,6 +151,7 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
         &["machines"],
         &["machines", grace, "--kernel", "6.1.0", "--silent", "1"],
         &["operator-key", "list"],
+        &["groups"],
         &["audit"],
         &["audit", "--last", "2"],
     ] {
@@ -156,6 +170,22 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
     assert_eq!(text(&nothing), "[]");
     let fleet = text(&service.done(&["fleet"]));
     assert!(fleet.contains("machines\t1") && fleet.contains("kernel\t6.1.0-53-amd64\t1"));
+
+    let groups = text(&service.done(&["groups"]));
+    let slow = "slow\t0\t7 days later, nothing whose rollout began after 2026-12-31";
+    assert!(
+        groups.starts_with("canary\t1\tnothing new") && groups.ends_with(slow),
+        "{groups}"
+    );
+    for group in ["canary", "slow"] {
+        text(&service.done(&["policy", group, "--none"]));
+    }
+    assert_eq!(
+        text(&service.done(&["groups"])),
+        "canary\t1\teverything in its turn"
+    );
+    let unlimited = text(&service.done(&["account", "set-limit", grace, "plan"]));
+    assert!(unlimited.ends_with("\t-"), "{unlimited}");
 
     text(&service.done(&["release", grace, &machine]));
     let gone = refusal(&service.at_server(&service.key, &["release", grace, &machine]));
@@ -205,4 +235,14 @@ async fn what_cannot_be_done_is_told_with_a_way_out() {
     assert!(unknown.contains("no such account"), "{unknown}");
     let plan = refusal(&service.at_server(&service.key, &["account", "set-plan", "a@b.c", "gold"]));
     assert!(plan.contains("`free` or `subscription`"), "{plan}");
+    let delay = ["policy", "slow", "--delay-days", "400"];
+    for refused in [
+        service.at_server(&service.key, &delay),
+        service.on_database(&delay),
+    ] {
+        let refused = refusal(&refused);
+        assert!(refused.contains("at most 366 days"), "{refused}");
+    }
+    let nothing = refusal(&service.at_server(&service.key, &["policy", "slow"]));
+    assert!(nothing.contains("--none"), "{nothing}");
 }

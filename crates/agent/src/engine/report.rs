@@ -120,6 +120,7 @@ impl Engine {
                     reason: entry.reason,
                 })
                 .next(),
+            held: answer.and_then(|answer| answer.held.clone()),
         }
     }
 

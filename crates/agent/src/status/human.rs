@@ -20,7 +20,7 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
         format!("kernel: {}", report.kernel.release),
         format!("server check-in: {}", server_check_in(&report.check)),
         format!("kernel state: {}", kernel_state(report.coverage)),
-        format!("patch state: {}", patch_state(&report.patch)),
+        format!("patch state: {}", patch_state(report)),
     ];
     lines.extend(transition(report));
     if report.brake.mode != Mode::Normal {
@@ -33,6 +33,7 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
     if let Some(version) = report.patch.in_force() {
         lines.push(format!("patch version: {version}"));
     }
+    lines.extend(held(report).map(|held| format!("nothing new comes: {held}")));
     lines.extend(rollout(&report.rollout, verbose));
     if let Some(enrolment) = &report.enrolment {
         lines.push(format!("tier: {}", enrolment.plan));
@@ -131,6 +132,12 @@ fn trouble(report: &StatusReport, verbose: bool) -> Vec<String> {
     report.trouble.iter().filter(ours).map(line).collect()
 }
 
+/// What keeps the machine from new versions, where the patch state does not say it.
+fn held(report: &StatusReport) -> Option<&str> {
+    let told = report.patch == PatchState::HeldBack;
+    report.rollout.held.as_deref().filter(|_| !told)
+}
+
 /// The rollouts that concern this machine; `verbose` adds what they are for.
 fn rollout(report: &RolloutReport, verbose: bool) -> Vec<String> {
     let mut lines = Vec::new();
@@ -194,8 +201,8 @@ fn kernel_state(coverage: Coverage) -> &'static str {
     }
 }
 
-fn patch_state(patch: &PatchState) -> String {
-    match patch {
+fn patch_state(report: &StatusReport) -> String {
+    match &report.patch {
         PatchState::NotChecked => "⧗ not known yet".to_owned(),
         PatchState::NothingToApply => "✓ none needed for this kernel now".to_owned(),
         PatchState::NotCovered => "✗ none is made for this kernel".to_owned(),
@@ -208,9 +215,10 @@ fn patch_state(patch: &PatchState) -> String {
         PatchState::Reversing { version, .. } => {
             format!("⧗ {version} is taken back, its transition did not end")
         }
-        PatchState::HeldBack => {
-            "⧗ held back: its rollout has not come to this machine yet".to_owned()
-        }
+        PatchState::HeldBack => match &report.rollout.held {
+            Some(held) => format!("⧗ held back: {held}"),
+            None => "⧗ held back: its rollout has not come to this machine yet".to_owned(),
+        },
         PatchState::Withdrawn { version, reason } => format!(
             "⧗ {version} was withdrawn and is not applied again: {reason}\n  hint: wait for its \
              replacement"

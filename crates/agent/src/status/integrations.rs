@@ -108,6 +108,7 @@ fn machines() -> Vec<StatusReport> {
                 machine.rollout = RolloutReport {
                     early_group: in_force,
                     coming: Some(new),
+                    held: None,
                     withdrawn: Some(WithdrawalReport {
                         version: old,
                         reason: "a mistake\nof ours".to_owned(),

@@ -265,7 +265,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
             .map(|version| version.to_string())
             .unwrap_or_default(),
         transition: transition(report),
-        held_back: view::held_back(&report.patch),
+        held_back: view::held_back(report),
         early_group: rollout.early_group.map(|version| version.to_string()),
         coming: rollout.coming.map(|version| version.to_string()),
         withdrawn: rollout.withdrawn.as_ref().map(|it| Withdrawn {

@@ -98,6 +98,9 @@ pub struct RolloutReport {
     pub coming: Option<PatchVersion>,
     /// The version in force was withdrawn.
     pub withdrawn: Option<WithdrawalReport>,
+    /// What keeps the machine from new versions, beside the rollouts: the account's plan or the
+    /// group's policy, in the service's words.
+    pub held: Option<String>,
 }
 
 /// A version in force that is offered to nobody any more. It stays until a later one replaces it.

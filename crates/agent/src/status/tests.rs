@@ -313,6 +313,31 @@ fn held_back() {
 }
 
 #[test]
+fn held_by_the_plan_or_by_a_policy() {
+    let held = "the group `slow` is pinned to 104.1; 105.1 would be next";
+    let mut report = report(PatchState::HeldBack);
+    report.rollout.held = Some(held.to_owned());
+    let text = human(&report, false);
+    assert!(
+        text.contains("patch state: ⧗ held back: the group `slow` is pinned"),
+        "{text}"
+    );
+    assert_eq!(text.matches("pinned").count(), 1, "it is said once: {text}");
+
+    let mut report = applied();
+    report.rollout.held = Some(held.to_owned());
+    let text = human(&report, false);
+    assert!(text.contains("patch state: ✓ all applied"), "{text}");
+    assert!(
+        text.contains("\nnothing new comes: the group `slow` is pinned"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    assert_eq!(json["Status"][0]["Livepatch"]["HeldBack"], held);
+    assert!(yaml(&report).unwrap().contains("heldBack: the group"));
+}
+
+#[test]
 fn withdrawn_and_lost_over_a_restart() {
     assert_snapshot!(lines(&report(PatchState::Withdrawn {
         version: version("104.1"),
@@ -337,6 +362,7 @@ fn a_machine_in_a_rollout_in_every_format() {
             version: version("104.1"),
             reason: "it broke nft".to_owned(),
         }),
+        held: None,
     };
     let text = human(&report, false);
     let shown: Vec<_> = text.lines().skip(4).take(6).collect();

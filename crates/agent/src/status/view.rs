@@ -78,9 +78,12 @@ pub fn failure(patch: &PatchState) -> Option<&str> {
     }
 }
 
-/// `HeldBack`: why a covered machine has nothing to apply, where "none needed" is not why.
-pub fn held_back(patch: &PatchState) -> Option<String> {
-    match patch {
+/// `HeldBack`: why a covered machine has nothing new to apply, where "none needed" is not why.
+pub fn held_back(report: &StatusReport) -> Option<String> {
+    if let Some(held) = &report.rollout.held {
+        return Some(held.clone());
+    }
+    match &report.patch {
         PatchState::HeldBack => Some("its rollout has not come to this machine yet".to_owned()),
         PatchState::Withdrawn { version, reason } => {
             Some(format!("{version} was withdrawn: {reason}"))

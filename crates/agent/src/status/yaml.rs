@@ -98,7 +98,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
         version: view::version(&report.patch)
             .map(|version| version.to_string())
             .unwrap_or_default(),
-        held_back: view::held_back(&report.patch),
+        held_back: view::held_back(report),
         early_group: rollout.early_group.map(|version| version.to_string()),
         coming: rollout.coming.map(|version| version.to_string()),
         withdrawn: rollout.withdrawn.as_ref().map(|it| Withdrawn {

@@ -16,8 +16,8 @@ use object::{BinaryFormat, Endianness, SectionKind};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, KernelNotice, Manifest, Problem,
-    ProblemKind, TargetKind, TargetName, Withdrawal,
+    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, Held, KernelNotice, Manifest,
+    Problem, ProblemKind, TargetKind, TargetName, Withdrawal,
 };
 use suture_repository::{Content, InitOptions, NewTarget, Publisher, init};
 use suture_rollout::Offer;
@@ -42,6 +42,7 @@ pub struct Desk {
     pub coming: Option<PatchVersion>,
     pub withdrawn: Option<Withdrawal>,
     pub notice: Option<KernelNotice>,
+    pub held: Option<Held>,
     /// Keeps what a check-in says, and lets its answer get lost.
     pub loses_answers: bool,
     pub check_ins: Vec<CheckInRequest>,
@@ -126,6 +127,7 @@ impl Service {
             coming: None,
             withdrawn: None,
             notice: None,
+            held: None,
             loses_answers: false,
             check_ins: Vec::new(),
             modules: Vec::new(),
@@ -358,6 +360,7 @@ async fn check_in(
         coming: desk.coming,
         withdrawn: desk.withdrawn.clone(),
         notice: desk.notice.clone(),
+        held: desk.held.clone(),
     })
     .into_response()
 }

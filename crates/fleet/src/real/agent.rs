@@ -226,6 +226,7 @@ mod tests {
             early_group: None,
             coming: None,
             withdrawn: None,
+            held: None,
             notice: None,
         }
     }

@@ -3,8 +3,8 @@ use suture_advisory::PatchVersion;
 use suture_kernel::{BuildId, KernelBuild};
 use suture_rollout::cohort::{Draw, Seed, UnitDigest};
 use suture_rollout::{
-    Candidate, Choice, Course, EarlyPreference, Eligible, HaltedBy, Offer, Phase, Plan, Published,
-    RolloutId, Scope, Unit, choose,
+    Candidate, Choice, Course, EarlyPreference, Eligible, GroupPolicy, HaltedBy, Offer, Phase,
+    Plan, Published, RolloutId, Rule, Scope, Unit, Withheld, choose,
 };
 
 use crate::support::{hours, monday, rollout};
@@ -112,6 +112,9 @@ impl Owner {
             machine_created: hours(-100),
             group: None,
             exposed_by: &self.exposed_by,
+            over_limit: false,
+            policy: GroupPolicy::default(),
+            now: monday(),
         }
     }
 }
@@ -143,6 +146,7 @@ fn an_early_step_is_for_the_drawn_alone() {
             early: true,
             coming: None,
             withdrawn: None,
+            withheld: None,
         }
     );
     let other = owner(&courses[0], false);
@@ -381,4 +385,123 @@ proptest! {
             prop_assert!(courses.iter().any(admits), "not admitted");
         }
     }
+}
+
+/// What a machine without a patch is told of versions 4 and 5, both complete, by its group's
+/// policy.
+fn under(policy: GroupPolicy, now: jiff::Timestamp) -> (Offer, Option<Withheld>) {
+    let mut courses = [course(4, complete()), course(5, complete())];
+    courses[0].draw.at = hours(-100);
+    let owner = Owner::new(1);
+    let machine = Candidate {
+        policy,
+        now,
+        ..owner.machine()
+    };
+    let choice = choose(&machine, &published(&[4, 5]), &courses);
+    (choice.offer, choice.withheld)
+}
+
+fn kept(batch: u32, rule: Rule) -> Option<Withheld> {
+    Some(Withheld::Policy {
+        version: version(batch),
+        rule,
+    })
+}
+
+#[test]
+fn a_groups_policy_only_makes_its_machines_wait() {
+    assert_eq!(under(GroupPolicy::default(), monday()), (offered(5), None));
+
+    let hold = GroupPolicy {
+        hold: true,
+        ..GroupPolicy::default()
+    };
+    let (offer, withheld) = under(hold, monday());
+    assert_eq!((offer, withheld), (Offer::NotYet, kept(5, Rule::Hold)));
+
+    let pin = GroupPolicy {
+        pin: Some(version(4)),
+        ..GroupPolicy::default()
+    };
+    let at = version(4);
+    assert_eq!(
+        under(pin, monday()),
+        (offered(4), kept(5, Rule::Pin { at }))
+    );
+
+    let at = hours(-50);
+    let cut_off = GroupPolicy {
+        cut_off: Some(at),
+        ..GroupPolicy::default()
+    };
+    assert_eq!(
+        under(cut_off, monday()),
+        (offered(4), kept(5, Rule::CutOff { at }))
+    );
+}
+
+#[test]
+fn a_delay_counts_from_the_begin_of_the_rollout() {
+    let begun = course(5, complete()).draw.at;
+    let policy = GroupPolicy {
+        delay_days: Some(3),
+        ..GroupPolicy::default()
+    };
+    let until = begun + jiff::SignedDuration::from_hours(72);
+    let before = until - jiff::SignedDuration::from_secs(1);
+    assert_eq!(
+        under(policy, before),
+        (offered(4), kept(5, Rule::Delay { until }))
+    );
+    assert_eq!(under(policy, until), (offered(5), None));
+}
+
+#[test]
+fn a_machine_beyond_the_plan_keeps_what_it_has_and_gets_nothing_new() {
+    let courses = [course(4, complete()), course(5, complete())];
+    let owner = Owner {
+        exposed_by: vec![courses[0].id],
+        ..Owner::new(1)
+    };
+    let over = Candidate {
+        over_limit: true,
+        ..owner.machine()
+    };
+    let choice = choose(&over, &published(&[4, 5]), &courses);
+    assert_eq!(choice.offer, offered(4), "it had this version before");
+    assert_eq!(
+        (choice.exposes, choice.withheld),
+        (None, Some(Withheld::MachineLimit))
+    );
+
+    let current = Candidate {
+        applied: Some(version(5)),
+        ..over
+    };
+    let choice = choose(&current, &published(&[4, 5]), &courses);
+    assert_eq!(choice.offer, Offer::UpToDate);
+    assert_eq!(
+        choice.withheld,
+        Some(Withheld::MachineLimit),
+        "it is told at once"
+    );
+}
+
+#[test]
+fn nothing_withholds_what_a_machine_was_offered_before() {
+    let courses = [course(5, complete())];
+    let owner = Owner {
+        exposed_by: vec![courses[0].id],
+        ..Owner::new(1)
+    };
+    let machine = Candidate {
+        policy: GroupPolicy {
+            hold: true,
+            ..GroupPolicy::default()
+        },
+        ..owner.machine()
+    };
+    let choice = choose(&machine, &published(&[5]), &courses);
+    assert_eq!((choice.offer, choice.withheld), (offered(5), None));
 }

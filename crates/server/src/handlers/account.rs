@@ -1,31 +1,21 @@
 //! The owner's account: tokens, sessions, and its end.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use suture_protocol::MachineId;
-use suture_store::{
-    Account, AccountId, Actor, IssuedToken, SUBSCRIPTION_DOLLARS_A_MONTH, StoreError, Token,
-    TokenId, TokenLabel,
-};
+use suture_store::{Account, Actor, IssuedToken, Plan, StoreError, Token, TokenId, TokenLabel};
 
 use super::sign_in::signed_out;
 use crate::html::{Nav, PageResult, private};
+use crate::own_form::{OwnForm, OwnersForm};
 use crate::picture::number;
-use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, Session, check_form_token, form_token};
+use crate::problem::ApiError;
+use crate::session::{MaybeSession, Session};
 use crate::state::AppState;
-
-const TOKENS: &str = "/account/tokens";
-const REVOKE: &str = "/account/tokens/revoke";
-const END_SESSIONS: &str = "/account/sign-out-everywhere";
-const DELETE: &str = "/account/delete";
-/// Where the form that releases a machine goes.
-pub const RELEASE: &str = "/machines/release";
 
 const TO_SIGN_IN: &str = "/sign-in?next=/account";
 
@@ -39,7 +29,10 @@ struct AccountPage {
     /// Just made, and shown this once.
     issued: Option<IssuedToken>,
     refusal: Option<String>,
-    price: u32,
+    /// What the plan without a limit costs; none: it can't be bought here.
+    price: Option<String>,
+    /// Whether e-mails leave this service.
+    mails: bool,
     forms: FormTokens,
     now: Timestamp,
 }
@@ -48,6 +41,7 @@ struct AccountPage {
 struct FormTokens {
     make: String,
     revoke: String,
+    letters: String,
     end_sessions: String,
 }
 
@@ -63,35 +57,61 @@ struct DeletePage {
 
 #[derive(Deserialize)]
 pub struct MakeForm {
-    token: String,
     #[serde(default)]
     label: String,
 }
 
-#[derive(Deserialize)]
-pub struct RevokeForm {
-    token: String,
-    id: String,
+impl OwnForm for MakeForm {
+    const ACTION: &'static str = "/account/tokens";
 }
 
 #[derive(Deserialize)]
-pub struct PlainForm {
-    token: String,
+pub struct RevokeForm {
+    id: String,
+}
+
+impl OwnForm for RevokeForm {
+    const ACTION: &'static str = "/account/tokens/revoke";
+}
+
+#[derive(Deserialize)]
+pub struct LettersForm {
+    /// `yes` if the box is ticked.
+    #[serde(default)]
+    wanted: String,
+}
+
+impl OwnForm for LettersForm {
+    const ACTION: &'static str = "/account/letters";
+}
+
+#[derive(Deserialize)]
+pub struct EndSessionsForm {}
+
+impl OwnForm for EndSessionsForm {
+    const ACTION: &'static str = "/account/sign-out-everywhere";
 }
 
 #[derive(Deserialize)]
 pub struct DeleteForm {
-    token: String,
     password: String,
     /// `yes` if the box is ticked.
     #[serde(default)]
     confirmed: String,
 }
 
+impl OwnForm for DeleteForm {
+    const ACTION: &'static str = "/account/delete";
+}
+
 #[derive(Deserialize)]
 pub struct ReleaseForm {
-    token: String,
     machine: MachineId,
+}
+
+impl OwnForm for ReleaseForm {
+    const ACTION: &'static str = "/machines/release";
+    const PAGE: &'static str = "/machines";
 }
 
 /// The account's page.
@@ -132,13 +152,13 @@ pub async fn show(
 )]
 pub async fn make_token(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<MakeForm>,
+    sent: OwnersForm<MakeForm>,
 ) -> PageResult<Response> {
-    let Some((session, account)) = owner(same_site, session, TOKENS, &form.token)? else {
-        return Ok(Redirect::to(TO_SIGN_IN).into_response());
-    };
+    let OwnersForm {
+        session,
+        account,
+        form,
+    } = sent;
     let now = app.clock.now();
     let label = match form.label.trim() {
         "" => format!("made {}", now.strftime("%Y-%m-%d")),
@@ -170,13 +190,8 @@ pub async fn make_token(
 )]
 pub async fn revoke_token(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<RevokeForm>,
+    OwnersForm { account, form, .. }: OwnersForm<RevokeForm>,
 ) -> PageResult<Response> {
-    let Some((_, account)) = owner(same_site, session, REVOKE, &form.token)? else {
-        return Ok(Redirect::to(TO_SIGN_IN).into_response());
-    };
     let tokens = app.store.tokens(account).await?;
     let id: Option<TokenId> = form.id.parse().ok();
     // Another account's token is no token here.
@@ -186,6 +201,28 @@ pub async fn revoke_token(
             .revoke_token(token.id, &by, app.clock.now())
             .await?;
     }
+    Ok(Redirect::to("/account").into_response())
+}
+
+/// Changes whether the owner gets e-mails about machines.
+#[utoipa::path(
+    post,
+    path = "/account/letters",
+    tag = "pages",
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = SEE_OTHER, description = "done, or sign in first"),
+        (status = FORBIDDEN, description = "not the owner, or a form from elsewhere",
+            content_type = "text/html"),
+    ),
+)]
+pub async fn letters(
+    State(app): State<AppState>,
+    OwnersForm { account, form, .. }: OwnersForm<LettersForm>,
+) -> PageResult<Response> {
+    let (wanted, by) = (form.wanted == "yes", Actor::Owner(account));
+    let now = app.clock.now();
+    app.store.set_letters(account, wanted, &by, now).await?;
     Ok(Redirect::to("/account").into_response())
 }
 
@@ -203,14 +240,9 @@ pub async fn revoke_token(
 )]
 pub async fn sign_out_everywhere(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
     headers: HeaderMap,
-    Form(form): Form<PlainForm>,
+    OwnersForm { account, .. }: OwnersForm<EndSessionsForm>,
 ) -> PageResult<Response> {
-    let Some((_, account)) = owner(same_site, session, END_SESSIONS, &form.token)? else {
-        return Ok(Redirect::to(TO_SIGN_IN).into_response());
-    };
     app.store.end_sessions(account, app.clock.now()).await?;
     Ok(signed_out(&app, &headers))
 }
@@ -250,14 +282,14 @@ pub async fn ask_delete(
 )]
 pub async fn delete(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
     headers: HeaderMap,
-    Form(form): Form<DeleteForm>,
+    sent: OwnersForm<DeleteForm>,
 ) -> PageResult<Response> {
-    let Some((session, account)) = owner(same_site, session, DELETE, &form.token)? else {
-        return Ok(Redirect::to(TO_SIGN_IN).into_response());
-    };
+    let OwnersForm {
+        session,
+        account,
+        form,
+    } = sent;
     let refuse = |refusal| delete_page(&app, &session, StatusCode::FORBIDDEN, Some(refusal));
     if form.confirmed != "yes" {
         return refuse("Tick the box to confirm.").await;
@@ -272,6 +304,10 @@ pub async fn delete(
     if !app.web.passwords.is(&form.password, hash.as_ref()).await? {
         wrong.count(account, now);
         return refuse("This is not the account's password.").await;
+    }
+    if let Some(billing) = &app.billing {
+        // First: nobody pays for an account that is gone.
+        billing.cancel(app.store.as_ref(), account).await?;
     }
     app.store.delete_account(account, now).await?;
     Ok(signed_out(&app, &headers))
@@ -291,13 +327,8 @@ pub async fn delete(
 )]
 pub async fn release_machine(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<ReleaseForm>,
+    OwnersForm { account, form, .. }: OwnersForm<ReleaseForm>,
 ) -> PageResult<Response> {
-    let Some((_, account)) = owner(same_site, session, RELEASE, &form.token)? else {
-        return Ok(Redirect::to("/sign-in?next=/machines").into_response());
-    };
     let by = Actor::Owner(account);
     let released = app
         .store
@@ -312,22 +343,6 @@ pub async fn release_machine(
     }
 }
 
-/// Who sent one of our own forms; none if nobody is signed in.
-pub fn owner(
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    action: &str,
-    token: &str,
-) -> ApiResult<Option<(Session, AccountId)>> {
-    let SameSite = same_site?;
-    let Some(session) = session?.0 else {
-        return Ok(None);
-    };
-    check_form_token(session.secret.expose(), action, token)?;
-    let account = session.owner().ok_or(ApiError::NotTheOwner)?;
-    Ok(Some((session, account)))
-}
-
 async fn page(
     app: &AppState,
     session: &Session,
@@ -338,18 +353,19 @@ async fn page(
     let id = session.owner().ok_or(ApiError::NotTheOwner)?;
     let mut tokens = app.store.tokens(id).await?;
     tokens.retain(|token| token.revoked.is_none());
-    let token = |action| form_token(session.secret.expose(), action);
     let page = AccountPage {
         nav: Nav::new(Some(session)),
         account: app.store.account(id).await?,
         tokens,
         issued,
         refusal,
-        price: SUBSCRIPTION_DOLLARS_A_MONTH,
+        price: app.price(),
+        mails: app.web.post.is_some(),
         forms: FormTokens {
-            make: token(TOKENS),
-            revoke: token(REVOKE),
-            end_sessions: token(END_SESSIONS),
+            make: MakeForm::token(session),
+            revoke: RevokeForm::token(session),
+            letters: LettersForm::token(session),
+            end_sessions: EndSessionsForm::token(session),
         },
         now: app.clock.now(),
     };
@@ -367,7 +383,7 @@ async fn delete_page(
         nav: Nav::new(Some(session)),
         email: app.store.account(id).await?.email.to_string(),
         machines: app.store.machines(id).await?.len(),
-        token: form_token(session.secret.expose(), DELETE),
+        token: DeleteForm::token(session),
         refusal,
     };
     Ok(private(status, &page)?)

@@ -1,7 +1,6 @@
 //! An owner's machines as a page, and the owner's say in early groups.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -10,11 +9,12 @@ use serde::Deserialize;
 use suture_rollout::EarlyPreference;
 use suture_store::{Account, Actor, Plan};
 
-use super::account::{RELEASE, owner};
+use super::account::ReleaseForm;
 use crate::html::{Nav, PageResult, private};
+use crate::own_form::{OwnForm, OwnersForm};
 use crate::picture::number;
-use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, form_token};
+use crate::problem::ApiError;
+use crate::session::MaybeSession;
 use crate::state::AppState;
 use crate::view::{EarlyGroupState, OwnedMachine};
 
@@ -27,6 +27,8 @@ struct MachinesPage {
     machines: Vec<OwnedMachine>,
     /// For the forms about early groups and of machines; none: the visitor may change nothing.
     forms: Option<FormTokens>,
+    /// Whether subscriptions are sold here.
+    sold: bool,
     now: Timestamp,
 }
 
@@ -50,13 +52,14 @@ const PREFERENCES: [(EarlyPreference, &str, &str); 3] = [
     ),
 ];
 
-/// Where the form goes.
-const EARLY: &str = "/machines/early";
-
 #[derive(Deserialize)]
 pub struct EarlyForm {
-    token: String,
     preference: EarlyPreference,
+}
+
+impl OwnForm for EarlyForm {
+    const ACTION: &'static str = "/machines/early";
+    const PAGE: &'static str = "/machines";
 }
 
 /// The machines of the account that signed in.
@@ -89,9 +92,10 @@ pub async fn machines(
         account,
         machines,
         forms: session.owner().map(|_| FormTokens {
-            early: form_token(session.secret.expose(), EARLY),
-            release: form_token(session.secret.expose(), RELEASE),
+            early: EarlyForm::token(&session),
+            release: ReleaseForm::token(&session),
         }),
+        sold: app.billing.is_some(),
         now: app.clock.now(),
     };
     Ok(private(StatusCode::OK, &page)?)
@@ -112,13 +116,8 @@ pub async fn machines(
 )]
 pub async fn early(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<EarlyForm>,
+    OwnersForm { account, form, .. }: OwnersForm<EarlyForm>,
 ) -> PageResult<Response> {
-    let Some((_, account)) = owner(same_site, session, EARLY, &form.token)? else {
-        return Ok(Redirect::to("/sign-in?next=/machines").into_response());
-    };
     let by = Actor::Owner(account);
     app.store
         .set_early_preference(account, form.preference, &by, app.clock.now())

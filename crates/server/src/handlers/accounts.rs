@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use suture_protocol::Problem;
 use suture_rollout::EarlyPreference;
 use suture_store::{AccountId, AccountQuery, InvalidText, NewAccount, Plan, TokenId, TokenLabel};
@@ -144,11 +144,25 @@ pub async fn show(
 /// What is to be changed; what is left out stays.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct AccountChange {
-    /// `free` or `subscription`. A smaller plan releases no machine; it only admits no new one.
+    /// `free` or `subscription`. A smaller plan releases no machine; those that came last and
+    /// exceed it get nothing new.
     pub plan: Option<String>,
+    /// The most machines, whatever the plan says; null: what the plan says.
+    #[serde(
+        default,
+        deserialize_with = "said",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<u32>)]
+    pub limit: Option<Option<u32>>,
     /// `drawn`, `always` or `never`: whether its machines go first.
     #[schema(value_type = Option<String>)]
     pub early: Option<EarlyPreference>,
+}
+
+/// Tells what is null from what is left out.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Changes an account.
@@ -178,6 +192,10 @@ pub async fn change(
     let plan = change.plan.as_deref().map(plan).transpose()?;
     if let Some(plan) = plan {
         let changed = app.store.set_plan(id, plan, &by, now).await;
+        changed.map_err(ApiError::of_operator)?;
+    }
+    if let Some(limit) = change.limit {
+        let changed = app.store.set_machine_limit(id, limit, &by, now).await;
         changed.map_err(ApiError::of_operator)?;
     }
     if let Some(early) = change.early {

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use suture_advisory::PatchVersion;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EventKind, MachineEvent, Problem, Withdrawal,
+    CheckInRequest, CheckInResponse, EventKind, Held, HeldBy, MachineEvent, Problem, Withdrawal,
 };
+use suture_rollout::Withheld;
 use suture_store::{Answer, CheckIn, MachineSecret, ReportedState, tells_harm};
 use tracing::{info, warn};
 
@@ -66,9 +67,14 @@ pub async fn check_in(
     if events.iter().any(|event| tells_harm(&event.kind)) {
         app.executor.wake();
     }
+    if matches!(report.state, ReportedState::ApplyFailed { .. }) {
+        app.attention.notify_one();
+    }
     let notice = app.notices.of(&report.kernel.release);
+    let held = held(&app, &answer);
     Ok(Json(CheckInResponse {
         notice,
+        held,
         ..response(answer, report.applied, app.check_in_interval_secs)
     }))
 }
@@ -102,7 +108,35 @@ fn response(
         coming: choice.coming,
         withdrawn: choice.withdrawn.and_then(withdrawal),
         notice: None,
+        held: None,
     }
+}
+
+/// What keeps the machine from new versions, in words.
+fn held(app: &AppState, answer: &Answer) -> Option<Held> {
+    Some(match answer.choice.withheld? {
+        Withheld::MachineLimit => {
+            let plan = answer.account.plan;
+            let limit = answer.account.machine_limit().unwrap_or_default();
+            let or = app.more_machines();
+            Held {
+                by: HeldBy::MachineLimit,
+                detail: format!(
+                    "the {plan} plan covers {limit} machines and the account has more, so this \
+                     one keeps what it has and gets no new live patches; release another \
+                     machine, or {or}"
+                ),
+            }
+        }
+        Withheld::Policy { version, rule } => {
+            let group = answer.machine.group.as_ref();
+            let group = group.map_or("", |name| name.as_str());
+            Held {
+                by: HeldBy::Policy,
+                detail: format!("the group `{group}` {rule}; {version} would be next"),
+            }
+        }
+    })
 }
 
 fn log(report: &CheckIn, answer: &Answer, events: usize, dropped: usize) {

@@ -79,6 +79,7 @@ struct OneAccountPage {
 /// Hidden fields of the page's forms.
 struct Forms {
     plan: String,
+    limit: String,
     release: String,
     revoke: String,
 }
@@ -303,6 +304,7 @@ pub async fn account(
         audit: audit_lines(&app, &search, ON_A_PAGE).await?,
         forms: Forms {
             plan: token("plan"),
+            limit: token("limit"),
             release: token("release"),
             revoke: token("revoke"),
         },
@@ -323,6 +325,9 @@ pub struct AccountForm {
     token: String,
     #[serde(default)]
     plan: String,
+    /// A number of machines; empty: what the plan says.
+    #[serde(default)]
+    limit: String,
     #[serde(default)]
     machine: String,
     #[serde(default)]
@@ -332,13 +337,13 @@ pub struct AccountForm {
     confirmed: String,
 }
 
-/// Changes an account: its plan (`plan`), a machine (`release`) or a token (`revoke`).
+/// Changes an account: its plan (`plan`), its limit (`limit`), a machine (`release`) or a token (`revoke`).
 #[utoipa::path(
     post,
     path = "/fleet/accounts/{id}/{change}",
     tag = "pages",
     params(("id" = String, Path, description = "the account's id"),
-        ("change" = String, Path, description = "`plan`, `release` or `revoke`")),
+        ("change" = String, Path, description = "`plan`, `limit`, `release` or `revoke`")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = SEE_OTHER, description = "done; the account's page"),
@@ -370,6 +375,11 @@ pub async fn change(
             let changed = app.store.set_plan(account, plan, &by, now).await;
             changed.map(|_| ())
         }
+        "limit" => {
+            let limit = sent.limit()?;
+            let changed = app.store.set_machine_limit(account, limit, &by, now).await;
+            changed.map(|_| ())
+        }
         "release" => {
             confirmed(&sent)?;
             let machine: MachineId = sent.machine.parse().map_err(|_| ApiError::NoSuchMachine)?;
@@ -386,6 +396,19 @@ pub async fn change(
     };
     done.map_err(ApiError::of_operator)?;
     Ok(Redirect::to(&format!("/fleet/accounts/{account}")).into_response())
+}
+
+impl AccountForm {
+    fn limit(&self) -> Result<Option<u32>, InvalidText> {
+        let unreadable = InvalidText {
+            what: "limit",
+            expected: "a number of machines, or nothing",
+        };
+        match self.limit.trim() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| unreadable),
+        }
+    }
 }
 
 fn confirmed(form: &AccountForm) -> ApiResult<()> {

@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
-use suture_store::SUBSCRIPTION_DOLLARS_A_MONTH;
 
 use super::patches::{PUBLIC, find};
 use crate::html::{Nav, render};
@@ -24,8 +23,8 @@ struct IndexPage {
     patches: Vec<PatchSummary>,
     /// Live patches beyond those on the page.
     older: usize,
-    /// US dollars a month.
-    price: u32,
+    /// What the plan without a limit costs; none: it can't be bought here.
+    price: Option<String>,
     /// Whether people can register here.
     registers: bool,
     version: &'static str,
@@ -50,7 +49,7 @@ pub async fn index(State(app): State<AppState>) -> ApiResult<impl IntoResponse> 
         nav: Nav::new(None),
         older: published.saturating_sub(found.patches.len()),
         patches: found.patches,
-        price: SUBSCRIPTION_DOLLARS_A_MONTH,
+        price: app.price(),
         registers: app.web.post.is_some(),
         version: env!("CARGO_PKG_VERSION"),
     };

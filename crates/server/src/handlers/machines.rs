@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use suture_protocol::{EnrolRequest, EnrolResponse, Problem};
-use suture_store::{AccountToken, MachineSecret, NewMachine};
+use suture_store::{AccountToken, MachineSecret, NewMachine, StoreError};
 use tracing::info;
 
 use crate::bearer::Bearer;
-use crate::problem::ApiResult;
+use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
 
 /// Enrols a machine, or gives an enrolled one a new secret.
@@ -34,10 +34,15 @@ pub async fn enrol(
     Json(request): Json<EnrolRequest>,
 ) -> ApiResult<Json<EnrolResponse>> {
     let new = NewMachine::try_from(request)?;
-    let enrolment = app
-        .store
-        .enrol_machine(&token, &new, app.clock.now())
-        .await?;
+    let enrolled = app.store.enrol_machine(&token, &new, app.clock.now()).await;
+    let enrolment = enrolled.map_err(|error| match error {
+        StoreError::MachineLimit { plan, limit } => ApiError::MachineLimit {
+            plan,
+            limit,
+            or: app.more_machines(),
+        },
+        other => other.into(),
+    })?;
     let machine = &enrolment.machine;
     info!(
         machine.id = %machine.id,

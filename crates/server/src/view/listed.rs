@@ -50,8 +50,12 @@ pub struct MachinePage {
 pub struct AccountSummary {
     pub id: String,
     pub email: String,
-    /// `free` or `subscription`.
+    /// `free` or `subscription`: what it has.
     pub plan: String,
+    /// What an operator granted; the account has more if it pays for it.
+    pub granted: String,
+    /// The most machines, where an operator set it for this account.
+    pub limit: Option<u32>,
     /// `drawn`, `always` or `never`.
     #[schema(value_type = String)]
     pub early: EarlyPreference,
@@ -169,6 +173,8 @@ impl AccountSummary {
             id: account.id.to_string(),
             email: account.email.to_string(),
             plan: account.plan.to_string(),
+            granted: account.granted.to_string(),
+            limit: account.limit,
             early: account.early,
             created: account.created,
             machines,

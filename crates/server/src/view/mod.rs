@@ -4,6 +4,7 @@ mod curve;
 mod draw;
 mod event;
 mod fleet;
+mod group;
 mod harm;
 mod kernel;
 mod listed;
@@ -21,6 +22,7 @@ pub use curve::{EvidenceCurve, EvidencePoint};
 pub use draw::{DrawRecord, DrawView};
 pub use event::{EventPage, EventView};
 pub use fleet::{Counted, FleetMoment, FleetView};
+pub use group::{GroupView, PolicyView};
 pub use harm::{HarmRow, Rate, RateUnit};
 pub use kernel::{CoveredKernel, CoveredKernels};
 pub use listed::{

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
-use suture_rollout::{Candidate, Course, Phase, Published};
+use suture_rollout::{Candidate, Course, GroupPolicy, Phase, Published};
 use suture_store::{Account, Machine, Plan, Rollout};
 
 use super::listed::state_words;
@@ -25,6 +25,8 @@ pub struct OwnedMachine {
     pub early: EarlyGroupState,
     /// The version in force was withdrawn, for this reason.
     pub withdrawn: Option<String>,
+    /// The account's plan does not cover it.
+    pub over_limit: bool,
 }
 
 /// Whether a machine is in the early group of the patch that is current for its kernel.
@@ -62,6 +64,7 @@ impl OwnedMachine {
             silent,
             early: early(machine, account, published, rollouts),
             withdrawn: applied.and_then(|version| withdrawn(machine, version, rollouts)),
+            over_limit: machine.over_limit,
         }
     }
 }
@@ -118,6 +121,9 @@ fn is_early(machine: &Machine, account: &Account, rollout: &Rollout) -> bool {
         machine_created: machine.created,
         group: group.map(|group| group.as_str()),
         exposed_by: &[],
+        over_limit: false,
+        policy: GroupPolicy::default(),
+        now: account.created,
     })
 }
 

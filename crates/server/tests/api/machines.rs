@@ -21,7 +21,7 @@ async fn a_free_account_has_three_machines_and_two_ways_to_a_fourth() {
     assert_eq!(refused.status, 403);
     let problem = refused.problem();
     assert_eq!(problem.kind, ProblemKind::MachineLimit);
-    for way_out in ["`sudo livepatch disable`", "subscribe", "$12 a month"] {
+    for way_out in ["`sudo livepatch disable`", "ask this service's operator"] {
         assert!(problem.detail.contains(way_out), "{}", problem.detail);
     }
 

@@ -1,6 +1,7 @@
 //! The service as its clients meet it: a real listener with TLS, a real database file, a real
 //! signed repository.
 
+mod billing;
 mod database;
 mod fleet;
 mod log;
@@ -12,6 +13,7 @@ mod servers;
 mod service;
 mod sign_up;
 mod staged;
+mod stripe;
 mod world;
 
 const ON_POSTGRES: bool = false;

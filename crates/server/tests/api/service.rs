@@ -9,12 +9,17 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 74] = [
+const ROUTES: [(&str, &str); 84] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
     ("post", "/account/delete"),
+    ("post", "/account/letters"),
     ("post", "/account/sign-out-everywhere"),
+    ("get", "/account/subscription"),
+    ("get", "/account/subscription/back"),
+    ("post", "/account/subscription/checkout"),
+    ("post", "/account/subscription/portal"),
     ("post", "/account/tokens"),
     ("post", "/account/tokens/revoke"),
     ("get", "/calendar"),
@@ -24,6 +29,8 @@ const ROUTES: [(&str, &str); 74] = [
     ("get", "/fleet/accounts/{id}"),
     ("post", "/fleet/accounts/{id}/{change}"),
     ("get", "/fleet/audit"),
+    ("get", "/fleet/groups"),
+    ("post", "/fleet/groups"),
     ("get", "/fleet/machines"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
@@ -68,6 +75,8 @@ const ROUTES: [(&str, &str); 74] = [
     ("post", "/v1/check-in"),
     ("get", "/v1/fleet"),
     ("get", "/v1/fleet/machines"),
+    ("get", "/v1/groups"),
+    ("put", "/v1/groups/{name}/policy"),
     ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),
@@ -83,6 +92,7 @@ const ROUTES: [(&str, &str); 74] = [
     ("get", "/v1/rollouts/{id}/draw"),
     ("get", "/v1/rollouts/{id}/events"),
     ("post", "/v1/rollouts/{id}/{change}"),
+    ("post", "/v1/stripe"),
     ("delete", "/v1/tokens/{id}"),
 ];
 

@@ -8,8 +8,8 @@ use suture_store::{Action, Actor, Plan};
 use crate::rollouts::{OWN, set_cookie, sign_in, token};
 use crate::world::{Answer, World, now};
 
-const EMAIL: &str = "ada@example.org";
-const PASSWORD: &str = "four slow grey geese";
+pub const EMAIL: &str = "ada@example.org";
+pub const PASSWORD: &str = "four slow grey geese";
 
 /// Opens a form and sends it, as a browser without scripts does.
 fn submit(world: &World, page: &str, action: &str, fields: &[(&str, &str)]) -> Answer {
@@ -60,7 +60,7 @@ fn secret_of(link: &str) -> &str {
 }
 
 /// Registers and confirms; returns the session's cookie.
-fn registered(world: &World) -> String {
+pub fn registered(world: &World) -> String {
     let applied = submit(
         world,
         "/register",
@@ -336,6 +336,45 @@ async fn links_end_with_their_time() {
         over.text()
     );
     assert!(now() < suture_store::Clock::now(world.clock.as_ref()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_told_of_a_machine_that_failed_and_may_ask_for_silence() {
+    let world = World::new().await;
+    let cookie = registered(&world);
+    let account = world.store.account_by_email(&EMAIL.parse().unwrap()).await;
+    let account = account.unwrap();
+    let (label, by) = ("first".parse().unwrap(), crate::world::operator());
+    let issued = world
+        .store
+        .create_token(account.id, &label, &by, now())
+        .await;
+    let secret = world.enrolled(&issued.unwrap(), 1);
+    let failed = suture_protocol::CheckInRequest {
+        state: suture_protocol::MachineState::ApplyFailed,
+        failure: Some("EBUSY".to_owned()),
+        ..crate::world::check_in_request()
+    };
+    world.check_in(&secret, &failed);
+    let letter = &letters(&world.mail())[0];
+    assert!(
+        letter.contains("Subject: Machines of yours need attention"),
+        "{letter}"
+    );
+    assert!(
+        letter.contains("- web-1: a live patch could not be applied"),
+        "{letter}"
+    );
+    assert_eq!(link(letter), "/machines");
+    let page = world.get_with("/account", &[("cookie", &cookie)]).text();
+    let form = token(&page, "/account/letters");
+    let sent = world.post_form(
+        "/account/letters",
+        &[OWN, ("cookie", &cookie)],
+        &[("token", &form)],
+    );
+    assert_eq!(sent.status, 303);
+    assert!(!world.store.account(account.id).await.unwrap().letters);
 }
 
 #[tokio::test(flavor = "multi_thread")]

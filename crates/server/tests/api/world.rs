@@ -14,7 +14,7 @@ use suture_protocol::{
 };
 use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publisher};
 use suture_rollout::Scope;
-use suture_server::{Executor, MailConfig, ServerConfig, ServerError, Tls};
+use suture_server::{Executor, MailConfig, ServerConfig, ServerError, StripeConfig, Tls};
 use suture_store::{
     Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, Plan, Rollout, Store,
 };
@@ -95,45 +95,71 @@ enum Mail {
     Server(String),
 }
 
+/// What differs from one service to another.
+struct Settings {
+    with_tls: bool,
+    mail: Mail,
+    stripe: Option<StripeConfig>,
+}
+
 impl World {
     /// Behind TLS with a certificate of its own.
     pub async fn new() -> Self {
-        Self::start(true, Mail::Folder).await
+        Self::start(true, Mail::Folder, None).await
     }
 
     /// As [`World::new`], with e-mails that go to this mail server.
     pub async fn with_mail_server(url: String) -> Self {
-        Self::start(true, Mail::Server(url)).await
+        Self::start(true, Mail::Server(url), None).await
     }
 
     /// Over plain HTTP, to send what no client library would.
     pub async fn plain() -> Self {
-        Self::start(false, Mail::None).await
+        Self::start(false, Mail::None, None).await
     }
 
-    async fn start(with_tls: bool, mail: Mail) -> Self {
+    /// Over plain HTTP, so that Stripe's stand-in can call; subscriptions are sold.
+    pub async fn selling(stripe: StripeConfig) -> Self {
+        Self::start(false, Mail::Folder, Some(stripe)).await
+    }
+
+    async fn start(with_tls: bool, mail: Mail, stripe: Option<StripeConfig>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let options = InitOptions::new(at("repository"), at("keys"), at("root-keys"));
         suture_repository::init(&options, now()).await.unwrap();
         let database = Database::empty(folder.path());
         let clock = Arc::new(TestClock(Mutex::new(now())));
-        Self::serve(Arc::new(folder), database, clock, with_tls, mail).await
+        let settings = Settings {
+            with_tls,
+            mail,
+            stripe,
+        };
+        Self::serve(Arc::new(folder), database, clock, settings).await
     }
 
     /// Another server on the same database and repository, over plain HTTP.
     pub async fn beside(&self) -> Self {
         let (folder, clock) = (Arc::clone(&self.folder), Arc::clone(&self.clock));
-        Self::serve(folder, self.database.clone(), clock, false, Mail::None).await
+        let settings = Settings {
+            with_tls: false,
+            mail: Mail::None,
+            stripe: None,
+        };
+        Self::serve(folder, self.database.clone(), clock, settings).await
     }
 
     async fn serve(
         folder: Arc<TempDir>,
         database: Database,
         clock: Arc<TestClock>,
-        with_tls: bool,
-        mail: Mail,
+        settings: Settings,
     ) -> Self {
+        let Settings {
+            with_tls,
+            mail,
+            stripe,
+        } = settings;
         let at = |name: &str| folder.path().join(name);
         let store = database.open().await;
         let names = vec!["127.0.0.1".to_owned()];
@@ -155,6 +181,7 @@ impl World {
                 from: "Suture <suture@example.org>".to_owned(),
             }),
         };
+        config.stripe = stripe;
         config.public_url = Some("https://patches.example.org/".to_owned());
         std::fs::write(at("notices.toml"), "").unwrap();
         config.notices = Some(at("notices.toml"));
@@ -264,6 +291,16 @@ impl World {
         answer(request.call())
     }
 
+    /// As a browser with this cookie asks, but stays where a redirect is answered.
+    pub fn visit(&self, path: &str, cookie: &str) -> Answer {
+        let request = self.client.get(self.url(path)).header("cookie", cookie);
+        let config = request
+            .config()
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        answer(config.build().call())
+    }
+
     pub fn delete(&self, path: &str, bearer: &str) -> Answer {
         let request = self.client.delete(self.url(path));
         answer(
@@ -307,6 +344,19 @@ impl World {
         answer(
             request
                 .header("authorization", format!("Bearer {bearer}"))
+                .send(body),
+        )
+    }
+
+    /// A request with a JSON body to a whole address, with these headers and no bearer.
+    pub fn post_raw(&self, address: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self.client.post(address);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(
+            request
+                .header("content-type", "application/json")
                 .send(body),
         )
     }

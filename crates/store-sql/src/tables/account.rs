@@ -9,17 +9,33 @@ use suture_store::{
 };
 
 use super::dialect::{Connection, is_address};
-use super::{application, audit, machine, password_reset, session, token};
-use crate::column::{database, parse, parse_option, time};
+use super::{application, audit, machine, password_reset, session, subscription, token};
+use crate::column::{count, database, parse, parse_option, time};
 
 const TABLE: &str = "account";
+
+/// The columns of [`AccountRow`], after a statement's own words.
+macro_rules! with_columns {
+    ($before:expr, $after:expr) => {
+        concat!(
+            $before,
+            " id, email, plan, granted_plan, machine_limit, early, letters, created_ms ",
+            $after
+        )
+    };
+}
+
+pub(crate) use with_columns;
 
 #[derive(FromRow)]
 pub struct AccountRow {
     id: String,
     email: String,
     plan: String,
+    granted_plan: String,
+    machine_limit: Option<i64>,
     early: String,
+    letters: bool,
     created_ms: i64,
 }
 
@@ -31,7 +47,13 @@ impl TryFrom<AccountRow> for Account {
             id: parse(TABLE, "id", &row.id)?,
             email: parse(TABLE, "email", &row.email)?,
             plan: parse(TABLE, "plan", &row.plan)?,
+            granted: parse(TABLE, "granted_plan", &row.granted_plan)?,
+            limit: row
+                .machine_limit
+                .map(|limit| count(TABLE, "machine_limit", limit))
+                .transpose()?,
             early: parse(TABLE, "early", &row.early)?,
+            letters: row.letters,
             created: time(TABLE, "created_ms", row.created_ms)?,
         })
     }
@@ -43,11 +65,12 @@ pub async fn create(
     by: &Actor,
     now: Timestamp,
 ) -> Result<Account, StoreError> {
-    let row: Option<AccountRow> = sqlx::query_as(
-        "INSERT INTO account (id, email, plan, created_ms) VALUES ($1, $2, $3, $4)
-         ON CONFLICT DO NOTHING
-         RETURNING id, email, plan, early, created_ms",
-    )
+    let row: Option<AccountRow> = sqlx::query_as(with_columns!(
+        "INSERT INTO account (id, email, plan, granted_plan, created_ms)
+         VALUES ($1, $2, $3, $3, $4)
+         ON CONFLICT DO NOTHING RETURNING",
+        ""
+    ))
     .bind(AccountId::random().to_string())
     .bind(new.email.as_str())
     .bind(new.plan.as_str())
@@ -71,19 +94,66 @@ pub async fn set_plan(
     by: &Actor,
     now: Timestamp,
 ) -> Result<Account, StoreError> {
-    let row: Option<AccountRow> = sqlx::query_as(
-        "UPDATE account SET plan = $2 WHERE id = $1 AND deleted_ms IS NULL
-         RETURNING id, email, plan, early, created_ms",
-    )
-    .bind(account.to_string())
-    .bind(plan.as_str())
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(database("change a plan"))?;
-    let row = row.ok_or(StoreError::UnknownAccount { account })?;
-    let line = line(account, Action::ChangePlan, by, now);
+    sqlx::query("UPDATE account SET granted_plan = $2 WHERE id = $1 AND deleted_ms IS NULL")
+        .bind(account.to_string())
+        .bind(plan.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(database("change a plan"))?;
+    let changed = follow_plan(&mut *connection, account).await?;
+    let line = AuditEntry {
+        reason: Some(plan.as_str().to_owned()),
+        ..line(account, Action::ChangePlan, by, now)
+    };
     audit::add(connection, line).await?;
-    Ok(row.try_into()?)
+    Ok(changed)
+}
+
+pub async fn set_machine_limit(
+    connection: &mut Connection,
+    account: AccountId,
+    limit: Option<u32>,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    sqlx::query("UPDATE account SET machine_limit = $2 WHERE id = $1 AND deleted_ms IS NULL")
+        .bind(account.to_string())
+        .bind(limit.map(i64::from))
+        .execute(&mut *connection)
+        .await
+        .map_err(database("change a limit"))?;
+    let changed = follow_plan(&mut *connection, account).await?;
+    let said = limit.map_or("as the plan says".to_owned(), |limit| limit.to_string());
+    let line = AuditEntry {
+        reason: Some(said),
+        ..line(account, Action::ChangeMachineLimit, by, now)
+    };
+    audit::add(connection, line).await?;
+    Ok(changed)
+}
+
+/// Gives the account the better of what an operator granted and what it pays for, and its
+/// machines what follows from that.
+pub async fn follow_plan(
+    connection: &mut Connection,
+    account: AccountId,
+) -> Result<Account, StoreError> {
+    let before = by_id(&mut *connection, account).await?;
+    let paid = subscription::is_paid(&mut *connection, account).await?;
+    let plan = if paid {
+        Plan::Subscription
+    } else {
+        before.granted
+    };
+    sqlx::query("UPDATE account SET plan = $2 WHERE id = $1")
+        .bind(account.to_string())
+        .bind(plan.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(database("change a plan"))?;
+    let changed = Account { plan, ..before };
+    machine::mark_over_limit(connection, account, changed.machine_limit()).await?;
+    Ok(changed)
 }
 
 /// Sets what the account wants of early groups.
@@ -94,10 +164,10 @@ pub async fn set_early(
     by: &Actor,
     now: Timestamp,
 ) -> Result<Account, StoreError> {
-    let row: Option<AccountRow> = sqlx::query_as(
-        "UPDATE account SET early = $2 WHERE id = $1 AND deleted_ms IS NULL
-         RETURNING id, email, plan, early, created_ms",
-    )
+    let row: Option<AccountRow> = sqlx::query_as(with_columns!(
+        "UPDATE account SET early = $2 WHERE id = $1 AND deleted_ms IS NULL RETURNING",
+        ""
+    ))
     .bind(account.to_string())
     .bind(preference.as_str())
     .fetch_optional(&mut *connection)
@@ -170,6 +240,7 @@ pub async fn delete(
     application::forget(&mut *connection, &known.email).await?;
     password_reset::end_all(&mut *connection, account).await?;
     session::end_all_of_account(&mut *connection, account).await?;
+    subscription::forget(&mut *connection, account).await?;
     sqlx::query(
         "UPDATE account SET email = id || '@deleted.invalid', password_hash = NULL,
              deleted_ms = $2 WHERE id = $1",
@@ -195,11 +266,13 @@ pub fn line(account: AccountId, action: Action, by: &Actor, now: Timestamp) -> A
 }
 
 pub async fn all(connection: &mut Connection) -> Result<Vec<Account>, StoreError> {
-    let rows: Vec<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE deleted_ms IS NULL ORDER BY email")
-            .fetch_all(connection)
-            .await
-            .map_err(database("list accounts"))?;
+    let rows: Vec<AccountRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM account WHERE deleted_ms IS NULL ORDER BY email"
+    ))
+    .fetch_all(connection)
+    .await
+    .map_err(database("list accounts"))?;
     Ok(rows
         .into_iter()
         .map(Account::try_from)
@@ -211,7 +284,7 @@ pub async fn by_email(
     email: &EmailAddress,
 ) -> Result<Account, StoreError> {
     let row: Option<AccountRow> = sqlx::query_as(concat!(
-        "SELECT id, email, plan, early, created_ms FROM account WHERE ",
+        with_columns!("SELECT", "FROM account WHERE "),
         is_address!("email", "$1")
     ))
     .bind(email.as_str())
@@ -225,12 +298,14 @@ pub async fn by_email(
 }
 
 pub async fn by_id(connection: &mut Connection, account: AccountId) -> Result<Account, StoreError> {
-    let row: Option<AccountRow> =
-        sqlx::query_as("SELECT id, email, plan, early, created_ms FROM account WHERE id = $1 AND deleted_ms IS NULL")
-            .bind(account.to_string())
-            .fetch_optional(connection)
-            .await
-            .map_err(database("find an account"))?;
+    let row: Option<AccountRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM account WHERE id = $1 AND deleted_ms IS NULL"
+    ))
+    .bind(account.to_string())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find an account"))?;
     Ok(row
         .ok_or(StoreError::UnknownAccount { account })?
         .try_into()?)

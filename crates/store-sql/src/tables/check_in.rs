@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use suture_protocol::{EventKind, MachineEvent};
 use suture_rollout::{
-    Candidate, Choice, Course, Harm, Offer, Phase, Published, RolloutId, Stratum, Unit, choose,
+    Candidate, Choice, Course, GroupPolicy, Harm, Offer, Phase, Published, RolloutId, Stratum,
+    Unit, choose,
 };
 use suture_store::{
     Account, Answer, CheckIn, Machine, MachineSecret, Plan, Sign, StoreError, shortened,
@@ -12,7 +13,7 @@ use suture_store::{
 use super::course::{Courses, KnownCourse};
 use super::dialect::Connection;
 use super::finding::{self, FINISHED, Finding};
-use super::{account, event, exposure, kernels, machine, silence};
+use super::{account, event, exposure, group, kernels, machine, silence};
 
 /// A rollout to which a machine's news matter, and the machine's part in it before this
 /// check-in.
@@ -57,7 +58,18 @@ pub async fn check_in(
     }
 
     let machine = machine::report(&mut *connection, &before, check_in, now).await?;
-    let choice = choice(&account, &machine, check_in, &exposed_by, published, &known);
+    let policy = match &machine.group {
+        Some(name) => group::policy(&mut *connection, name).await?,
+        None => GroupPolicy::default(),
+    };
+    let asker = Asker {
+        account: &account,
+        machine: &machine,
+        exposed_by: &exposed_by,
+        policy,
+        now,
+    };
+    let choice = choice(&asker, check_in, published, &known);
     if let Some(rollout) = choice.exposes {
         exposure::add(connection, &machine, rollout, choice.early, now).await?;
     }
@@ -66,6 +78,7 @@ pub async fn check_in(
         Offer::UpToDate | Offer::NotYet | Offer::NotCovered => check_in.applied,
     };
     Ok(Answer {
+        account,
         machine,
         choice,
         goal,
@@ -198,14 +211,22 @@ async fn take_sign(
     finding::add(connection, &finding).await
 }
 
+/// What is known of a machine that asks where to go.
+struct Asker<'a> {
+    account: &'a Account,
+    machine: &'a Machine,
+    exposed_by: &'a [RolloutId],
+    policy: GroupPolicy,
+    now: Timestamp,
+}
+
 fn choice(
-    account: &Account,
-    machine: &Machine,
+    asker: &Asker<'_>,
     check_in: &CheckIn,
-    exposed_by: &[RolloutId],
     published: &[Published],
     known: &[KnownCourse],
 ) -> Choice {
+    let (account, machine) = (asker.account, asker.machine);
     let account_id = account.id.to_string();
     let candidate = Candidate {
         kernel: &check_in.kernel,
@@ -217,7 +238,10 @@ fn choice(
         machine: machine.id.as_str(),
         machine_created: machine.created,
         group: machine.group.as_ref().map(|group| group.as_str()),
-        exposed_by,
+        exposed_by: asker.exposed_by,
+        over_limit: machine.over_limit,
+        policy: asker.policy,
+        now: asker.now,
     };
     let courses: Vec<Course> = known.iter().map(|known| known.course.clone()).collect();
     choose(&candidate, published, &courses)

@@ -7,7 +7,7 @@ use suture_store::{
     ListedAccount, ListedMachine, MachineQuery, NumberedEntry, StoreError,
 };
 
-use super::account::AccountRow;
+use super::account::{self, AccountRow};
 use super::audit::AuditRow;
 use super::dialect::Connection;
 use super::machine::{MachineRow, with_columns};
@@ -78,13 +78,13 @@ pub async fn find_accounts(
     connection: &mut Connection,
     query: &AccountQuery,
 ) -> Result<Vec<ListedAccount>, StoreError> {
-    let rows: Vec<ListedAccountRow> = sqlx::query_as(
-        "SELECT id, email, plan, early, created_ms,
-             (SELECT count(*) FROM machine WHERE machine.account_id = account.id) AS machines
-         FROM account
-         WHERE deleted_ms IS NULL AND id > $1 AND lower(email) LIKE $2 ESCAPE '\\'
-         ORDER BY id LIMIT $3",
-    )
+    let rows: Vec<ListedAccountRow> = sqlx::query_as(account::with_columns!(
+        "SELECT",
+        ", (SELECT count(*) FROM machine WHERE machine.account_id = account.id) AS machines
+             FROM account
+             WHERE deleted_ms IS NULL AND id > $1 AND lower(email) LIKE $2 ESCAPE '\\'
+             ORDER BY id LIMIT $3"
+    ))
     .bind(text(query.after))
     .bind(containing(query.text.as_deref()))
     .bind(i64::from(query.limit))

@@ -5,8 +5,8 @@ use sqlx::FromRow;
 use suture_kernel::KernelBuild;
 use suture_protocol::MachineId;
 use suture_store::{
-    AccountId, AccountToken, Action, Actor, AuditEntry, CheckIn, Enrolment, FailureText, GroupName,
-    InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, Plan, ReportedState,
+    Account, AccountId, AccountToken, Action, Actor, AuditEntry, CheckIn, Enrolment, FailureText,
+    GroupName, InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, ReportedState,
     SecretHash, StoreError, Subject, TokenGrant,
 };
 
@@ -23,7 +23,7 @@ macro_rules! with_columns {
         concat!(
             $before,
             " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
-              token_id, created_ms, enrolled_ms, group_name, steady_since_ms, checked_in_ms,
+              token_id, created_ms, enrolled_ms, group_name, over_limit, steady_since_ms, checked_in_ms,
               boot_id, boot_ms, state, applied, failure ",
             $after
         )
@@ -45,6 +45,7 @@ pub struct MachineRow {
     created_ms: i64,
     enrolled_ms: i64,
     group_name: Option<String>,
+    over_limit: bool,
     steady_since_ms: i64,
     #[sqlx(flatten)]
     check_in: CheckInColumns,
@@ -79,6 +80,7 @@ impl TryFrom<MachineRow> for Machine {
             created: time(TABLE, "created_ms", row.created_ms)?,
             enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
             group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
+            over_limit: row.over_limit,
             steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
             last_check_in: row.check_in.try_into()?,
         })
@@ -126,7 +128,7 @@ pub async fn enrol(
     match &before {
         // Its last check-in is forgotten below; a silence since then is not.
         Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
-        None => check_limit(&mut *connection, grant.account.id, grant.account.plan).await?,
+        None => check_limit(&mut *connection, &grant.account).await?,
     }
     let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     let machine = upsert(&mut *connection, &grant, new, secret.hash(), now).await?;
@@ -174,24 +176,70 @@ async fn find(
     Ok(row.map(Machine::try_from).transpose()?)
 }
 
-async fn check_limit(
-    connection: &mut Connection,
-    account: AccountId,
-    plan: Plan,
-) -> Result<(), StoreError> {
-    let Some(limit) = plan.machine_limit() else {
+async fn check_limit(connection: &mut Connection, account: &Account) -> Result<(), StoreError> {
+    let Some(limit) = account.machine_limit() else {
         return Ok(());
     };
     let enrolled: i64 = sqlx::query_scalar("SELECT count(*) FROM machine WHERE account_id = $1")
-        .bind(account.to_string())
+        .bind(account.id.to_string())
         .fetch_one(connection)
         .await
         .map_err(database("count machines"))?;
     if enrolled < i64::from(limit) {
         Ok(())
     } else {
-        Err(StoreError::MachineLimit { plan, limit })
+        Err(StoreError::MachineLimit {
+            plan: account.plan,
+            limit,
+        })
     }
+}
+
+/// Marks the machines of an account that exceed its limit, those that came last, and takes the
+/// mark from all others.
+pub async fn mark_over_limit(
+    connection: &mut Connection,
+    account: AccountId,
+    limit: Option<u32>,
+) -> Result<(), StoreError> {
+    let statements = [
+        "UPDATE machine SET over_limit = FALSE
+         WHERE account_id = $1 AND over_limit AND machine_id IN
+             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1
+              ORDER BY m.created_ms, m.machine_id LIMIT $2)",
+        "UPDATE machine SET over_limit = TRUE
+         WHERE account_id = $1 AND NOT over_limit AND machine_id NOT IN
+             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1
+              ORDER BY m.created_ms, m.machine_id LIMIT $2)",
+    ];
+    let limit = limit.map_or(i64::MAX, i64::from);
+    for statement in statements {
+        sqlx::query(statement)
+            .bind(account.to_string())
+            .bind(limit)
+            .execute(&mut *connection)
+            .await
+            .map_err(database("compare machines with the limit"))?;
+    }
+    Ok(())
+}
+
+/// A machine that goes makes room for one that exceeded the limit.
+async fn let_in(connection: &mut Connection, account: AccountId) -> Result<(), StoreError> {
+    let waiting: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM machine WHERE account_id = $1 AND over_limit)",
+    )
+    .bind(account.to_string())
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(database("find machines over the limit"))?;
+    if !waiting {
+        return Ok(());
+    }
+    let limit = account::by_id(&mut *connection, account)
+        .await?
+        .machine_limit();
+    mark_over_limit(connection, account, limit).await
 }
 
 async fn upsert(
@@ -368,7 +416,10 @@ async fn remove(
         reason,
         ..line(&released, Action::ReleaseMachine, by, now)
     };
-    audit::add(connection, line).await?;
+    audit::add(&mut *connection, line).await?;
+    if !released.over_limit {
+        let_in(connection, account).await?;
+    }
     Ok(released)
 }
 

@@ -33,6 +33,7 @@ macro_rules! transaction {
 
 mod account;
 mod application;
+mod attention;
 mod audit;
 mod check_in;
 mod course;
@@ -42,6 +43,7 @@ mod exposure;
 mod finding;
 mod fleet;
 mod fleet_store;
+mod group;
 mod kernels;
 mod lease;
 mod look;
@@ -57,6 +59,7 @@ mod sign_up_store;
 mod silence;
 mod sizes;
 mod store;
+mod subscription;
 mod token;
 
 pub use course::Courses;

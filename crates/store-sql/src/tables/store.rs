@@ -56,6 +56,18 @@ impl Store for Database {
         ))
     }
 
+    async fn set_machine_limit(
+        &self,
+        account: AccountId,
+        limit: Option<u32>,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<Account, StoreError> {
+        transaction!(self, |connection| account::set_machine_limit(
+            connection, account, limit, by, now
+        ))
+    }
+
     async fn create_token(
         &self,
         account: AccountId,

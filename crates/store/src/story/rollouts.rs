@@ -17,7 +17,7 @@ use crate::{
 const HOUR: i64 = 3600;
 
 /// What is published for the kernels that machines of the story enrol and check in with.
-fn published(version: &str) -> Vec<Published> {
+pub(super) fn published(version: &str) -> Vec<Published> {
     let kernels = ["6.1.0-53-amd64", "6.1.0-55-amd64"].map(kernel);
     let of = |kernel| Published {
         kernel,
@@ -53,7 +53,12 @@ fn warning() -> EventKind {
 }
 
 /// Everyone at once, so that what is told of exposed machines needs no draw.
-async fn begin(store: &dyn Store, version: &str, plan: RolloutPlan, now: Timestamp) -> Rollout {
+pub(super) async fn begin(
+    store: &dyn Store,
+    version: &str,
+    plan: RolloutPlan,
+    now: Timestamp,
+) -> Rollout {
     let new = NewRollout {
         scope: Scope {
             version: version.parse().expect("valid"),

@@ -1,13 +1,14 @@
 //! `suture serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use suture_server::{MailConfig, ServerConfig, Tls};
+use suture_server::{MailConfig, Secret, ServerConfig, StripeConfig, Tls};
 use suture_store::SystemClock;
 use tokio::sync::oneshot;
+use url::Url;
 
 use super::database::DatabaseArgs;
 
@@ -61,6 +62,48 @@ pub struct Args {
     /// Sender of e-mails, like `Suture <suture@example.org>`.
     #[arg(long, value_name = "ADDRESS")]
     mail_from: Option<String>,
+    #[command(flatten)]
+    stripe: StripeArgs,
+}
+
+/// How subscriptions are sold. Without these none are: operators give plans and limits.
+#[derive(Debug, clap::Args)]
+struct StripeArgs {
+    /// Sell the plan without a limit at this price of Stripe's, like `price_1MoBy5LkdIwHu7ix`.
+    #[arg(long, value_name = "ID", requires_all = ["stripe_key_file", "stripe_webhook_secret_file"])]
+    stripe_price: Option<String>,
+    /// File with Stripe's key, `sk_…` or `rk_…`.
+    #[arg(long, value_name = "FILE", requires = "stripe_price")]
+    stripe_key_file: Option<PathBuf>,
+    /// File with the secret by which Stripe signs what it sends to `/v1/stripe`, `whsec_…`.
+    #[arg(long, value_name = "FILE", requires = "stripe_price")]
+    stripe_webhook_secret_file: Option<PathBuf>,
+    /// Where Stripe's API is.
+    #[arg(long, value_name = "URL", default_value = "https://api.stripe.com")]
+    stripe_api: Url,
+}
+
+impl StripeArgs {
+    fn config(&self) -> anyhow::Result<Option<StripeConfig>> {
+        let (Some(price), Some(key), Some(webhook_secret)) = (
+            &self.stripe_price,
+            &self.stripe_key_file,
+            &self.stripe_webhook_secret_file,
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(StripeConfig {
+            api: self.stripe_api.clone(),
+            key: secret(key)?,
+            webhook_secret: secret(webhook_secret)?,
+            price: price.clone(),
+        }))
+    }
+}
+
+/// What a file holds, without the line's end.
+fn secret(file: &Path) -> anyhow::Result<Secret> {
+    Ok(super::read_input_text(file)?.trim().to_owned().into())
 }
 
 impl Args {
@@ -71,7 +114,7 @@ impl Args {
         let (Some(file), Some(from)) = (&self.smtp_url_file, &self.mail_from) else {
             return Ok(None);
         };
-        let url = super::read_input_text(file)?.trim().to_owned().into();
+        let url = secret(file)?;
         let from = from.clone();
         Ok(Some(MailConfig::Smtp { url, from }))
     }
@@ -101,6 +144,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.check_in_interval_secs = args.check_in_interval_secs;
     config.look_interval_secs = args.look_interval_secs;
     config.mail = mail;
+    config.stripe = args.stripe.config()?;
     config.notices = args.notices;
     config.release_silent_days = release_after(args.release_silent_days)?;
     config.public_url = args.public_url;

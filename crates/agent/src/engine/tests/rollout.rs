@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use suture_protocol::{KernelNotice, MachineState, OpenHole, Withdrawal};
+use suture_protocol::{Held, HeldBy, KernelNotice, MachineState, OpenHole, Withdrawal};
 use suture_rollout::Offer;
 
 use crate::status::{CheckReport, Coverage, PatchState, WithdrawalReport};
@@ -189,4 +189,25 @@ async fn a_server_that_does_not_answer_holds_the_cache_up_for_a_bounded_time() {
     assert_eq!(machine.kernel.loads(), ["suture_104_1"]);
     let report = machine.engine.report().await.unwrap();
     assert!(matches!(report.check, CheckReport::Failed { .. }));
+}
+
+#[tokio::test]
+async fn what_the_plan_does_not_cover_is_told_and_stays() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await;
+    service.desk().held = Some(Held {
+        by: HeldBy::MachineLimit,
+        detail: "the free plan covers 3 machines\u{1b}[2J".to_owned(),
+    });
+    machine.engine.refresh(false).await.unwrap();
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(report.patch, applied("104.1"), "nothing is taken back");
+    let told = report.rollout.held.unwrap();
+    assert_eq!(
+        told, "the free plan covers 3 machines[2J",
+        "fit to be printed"
+    );
+    service.desk().held = None;
+    machine.engine.refresh(false).await.unwrap();
+    assert_eq!(machine.engine.report().await.unwrap().rollout.held, None);
 }

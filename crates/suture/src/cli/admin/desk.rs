@@ -8,8 +8,8 @@ use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
 use suture_server::lists;
 use suture_server::view::{
-    AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, MachinePage, MachineRow,
-    OperatorKeySummary, TokenSummary, read_place,
+    AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, GroupView, MachinePage,
+    MachineRow, OperatorKeySummary, PolicyView, TokenSummary, read_place,
 };
 use suture_store::{
     Account, AccountQuery, Actor, GroupName, MachineQuery, NewAccount, Plan, Store, TokenLabel,
@@ -86,6 +86,46 @@ impl Desk {
                 let change = json!({ "plan": plan.as_str() });
                 client.send("PATCH", &["accounts", &account.id], &change)
             }
+        }
+    }
+
+    pub async fn set_limit(
+        &self,
+        email: &str,
+        limit: Option<u32>,
+    ) -> anyhow::Result<AccountSummary> {
+        match self {
+            Self::Database { store, by, now } => {
+                let account = find(store.as_ref(), email).await?;
+                store.set_machine_limit(account.id, limit, by, *now).await?;
+                self.account(email).await
+            }
+            Self::Service(client) => {
+                let account = self.account(email).await?;
+                let change = json!({ "limit": limit });
+                client.send("PATCH", &["accounts", &account.id], &change)
+            }
+        }
+    }
+
+    pub async fn groups(&self) -> anyhow::Result<Vec<GroupView>> {
+        match self {
+            Self::Database { store, .. } => {
+                let groups = store.groups().await?;
+                Ok(groups.iter().map(GroupView::from).collect())
+            }
+            Self::Service(client) => client.get(&["groups"], &[]),
+        }
+    }
+
+    pub async fn set_policy(&self, name: &str, policy: &PolicyView) -> anyhow::Result<PolicyView> {
+        match self {
+            Self::Database { store, by, now } => {
+                let (name, policy): (GroupName, _) = (name.parse()?, policy.clone().try_into()?);
+                store.set_group_policy(&name, &policy, by, *now).await?;
+                Ok(policy.into())
+            }
+            Self::Service(client) => client.send("PUT", &["groups", name, "policy"], policy),
         }
     }
 

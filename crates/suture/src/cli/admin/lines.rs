@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use suture_server::view::{
-    AccountSummary, AuditLine, FleetView, MachineRow, OperatorKeySummary, TokenSummary,
+    AccountSummary, AuditLine, FleetView, GroupView, MachineRow, OperatorKeySummary, PolicyView,
+    TokenSummary,
 };
 
 use crate::cli::output::print;
@@ -54,7 +55,23 @@ impl Line for AccountSummary {
         let early = self.early.as_str();
         let (email, plan) = (&self.email, &self.plan);
         let (created, machines) = (self.created, self.machines);
-        format!("{email}\t{plan}\t{created}\t{early}\t{machines}")
+        let limit = self.limit.map_or("-".to_owned(), |limit| limit.to_string());
+        format!("{email}\t{plan}\t{created}\t{early}\t{machines}\t{limit}")
+    }
+}
+
+impl Line for GroupView {
+    fn line(&self) -> String {
+        format!("{}\t{}\t{}", self.name, self.machines, self.policy.line())
+    }
+}
+
+impl Line for PolicyView {
+    fn line(&self) -> String {
+        match self.rules() {
+            rules if rules.is_empty() => "everything in its turn".to_owned(),
+            rules => rules.join(", "),
+        }
     }
 }
 

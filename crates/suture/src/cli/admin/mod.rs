@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use jiff::Timestamp;
+use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
+use suture_server::lists;
+use suture_server::view::PolicyView;
 use suture_store::{Actor, GroupName, OperatorKey, OperatorName, Plan};
 use url::Url;
 
@@ -78,6 +82,10 @@ enum Command {
         /// Name of the group; none: the machine is in no group.
         group: Option<String>,
     },
+    /// List all groups: name, machines, policy.
+    Groups,
+    /// Set what holds for a group's machines from their next check-in on: they only ever wait.
+    Policy(PolicyArgs),
     /// Keys by which operators change rollouts in a browser or over the API.
     #[command(subcommand)]
     OperatorKey(OperatorKeyCommand),
@@ -99,14 +107,66 @@ enum AccountCommand {
     },
     /// Change an account's plan.
     SetPlan { email: String, plan: Plan },
+    /// Set the most machines of an account, whatever its plan says.
+    SetLimit {
+        email: String,
+        /// A number of machines, or `plan`: what the plan says.
+        #[arg(value_parser = limit)]
+        machines: Limit,
+    },
     /// Whether an account's machines go first: drawn by lot as its plan says, always, or never.
     Early {
         email: String,
         /// `drawn`, `always` or `never`.
         preference: EarlyPreference,
     },
-    /// List all accounts: address, plan, since when, early groups, machines.
+    /// List all accounts: address, plan, since when, early groups, machines,
+    /// the limit that was set.
     List,
+}
+
+/// None: what the plan says.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<u32>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "plan" => Ok(Limit(None)),
+        text => text
+            .parse()
+            .map(|machines| Limit(Some(machines)))
+            .map_err(|_| "expected a number of machines, or `plan`".to_owned()),
+    }
+}
+
+/// What holds for a group's machines.
+#[derive(Debug, clap::Args)]
+struct PolicyArgs {
+    /// Name of the group.
+    name: String,
+    /// Nothing new at all.
+    #[arg(long)]
+    hold: bool,
+    /// Nothing later than this version.
+    #[arg(long, value_name = "VERSION")]
+    pin: Option<PatchVersion>,
+    /// Days from the begin of a version's rollout until the group may have it.
+    #[arg(long, value_name = "DAYS")]
+    delay_days: Option<u16>,
+    /// Nothing whose rollout began after this day (UTC), or this very time.
+    #[arg(long, value_name = "DAY", value_parser = cut_off)]
+    cut_off: Option<Timestamp>,
+    /// Take the policy away.
+    #[arg(long, conflicts_with_all = ["hold", "pin", "delay_days", "cut_off"],
+        required_unless_present_any = ["hold", "pin", "delay_days", "cut_off"])]
+    none: bool,
+}
+
+fn cut_off(text: &str) -> Result<Timestamp, String> {
+    let time = text.parse::<Timestamp>().ok();
+    let day = || lists::end_of(text.parse().ok()?).ok();
+    time.or_else(day)
+        .ok_or_else(|| "expected a day like `2026-12-31`, or a time in UTC".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +232,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             let group = group.map_or("no group".to_owned(), |name| name.to_string());
             done(format, &group, &machine.to_string())
         }
+        Command::Groups => format.list(&desk.groups().await?),
+        Command::Policy(args) => {
+            let policy = PolicyView {
+                hold: args.hold,
+                pin: args.pin,
+                delay_days: args.delay_days,
+                cut_off: args.cut_off,
+            };
+            format.show(&desk.set_policy(&args.name, &policy).await?)
+        }
         Command::Audit { last } => format.list(&desk.audit(last).await?),
     }
 }
@@ -180,6 +250,7 @@ async fn account(desk: &Desk, command: AccountCommand, format: Format) -> anyhow
     let account = match command {
         AccountCommand::Create { email, plan } => desk.create_account(&email, plan).await?,
         AccountCommand::SetPlan { email, plan } => desk.set_plan(&email, plan).await?,
+        AccountCommand::SetLimit { email, machines } => desk.set_limit(&email, machines.0).await?,
         AccountCommand::Early { email, preference } => desk.set_early(&email, preference).await?,
         AccountCommand::List => return format.list(&desk.accounts().await?),
     };

@@ -1,0 +1,68 @@
+//! Forms of an account's owner, on pages that only they see.
+
+use axum::Form;
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use suture_store::AccountId;
+
+use crate::html::PageError;
+use crate::problem::ApiError;
+use crate::session::{MaybeSession, SameSite, Session, check_form_token, form_token};
+use crate::state::AppState;
+
+/// What a form of an owner's page carries beside its token.
+pub trait OwnForm: DeserializeOwned {
+    /// Where it goes.
+    const ACTION: &'static str;
+    /// The page that it is on: whoever is not signed in any more comes back there.
+    const PAGE: &'static str = "/account";
+
+    /// For the form's hidden field `token`.
+    fn token(session: &Session) -> String {
+        form_token(session.secret.expose(), Self::ACTION)
+    }
+}
+
+/// A form that the account's owner sent from our own page.
+pub struct OwnersForm<F> {
+    pub session: Session,
+    pub account: AccountId,
+    pub form: F,
+}
+
+#[derive(Deserialize)]
+struct Sent<F> {
+    token: String,
+    #[serde(flatten)]
+    form: F,
+}
+
+impl<F: OwnForm> FromRequest<AppState> for OwnersForm<F> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Response> {
+        let refused = |error: ApiError| PageError::from(error).into_response();
+        let (mut parts, body) = request.into_parts();
+        let own = SameSite::from_request_parts(&mut parts, app).await;
+        let SameSite = own.map_err(refused)?;
+        let found = MaybeSession::from_request_parts(&mut parts, app).await;
+        let Some(session) = found.map_err(refused)?.0 else {
+            let to = format!("/sign-in?next={}", F::PAGE);
+            return Err(Redirect::to(&to).into_response());
+        };
+        let request = Request::from_parts(parts, body);
+        let Form(Sent { token, form }) = Form::<Sent<F>>::from_request(request, app)
+            .await
+            .map_err(|refusal| refusal.into_response())?;
+        check_form_token(session.secret.expose(), F::ACTION, &token).map_err(refused)?;
+        let account = session.owner().ok_or(ApiError::NotTheOwner);
+        let account = account.map_err(refused)?;
+        Ok(Self {
+            session,
+            account,
+            form,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Table `group_policy`, and the groups that machines are in.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::FromRow;
+use suture_rollout::GroupPolicy;
+use suture_store::{
+    Action, Actor, AuditEntry, Group, GroupName, GroupStore, InconsistentRow, StoreError, Subject,
+};
+
+use super::audit;
+use super::dialect::{self, Connection, Database};
+use crate::column::{count, database, json, parse, to_json};
+
+const TABLE: &str = "group_policy";
+
+#[async_trait]
+impl GroupStore for Database {
+    async fn groups(&self) -> Result<Vec<Group>, StoreError> {
+        all(&mut *self.read().await?).await
+    }
+
+    async fn group(&self, name: &GroupName) -> Result<Group, StoreError> {
+        let groups = all(&mut *self.read().await?).await?;
+        let found = groups.into_iter().find(|group| group.name == *name);
+        found.ok_or_else(|| StoreError::UnknownGroup {
+            group: name.clone(),
+        })
+    }
+
+    async fn set_group_policy(
+        &self,
+        name: &GroupName,
+        policy: &GroupPolicy,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        transaction!(self, |connection| set(connection, name, policy, by, now))
+    }
+}
+
+#[derive(FromRow)]
+struct GroupRow {
+    name: String,
+    machines: i64,
+    policy: Option<String>,
+}
+
+impl TryFrom<GroupRow> for Group {
+    type Error = InconsistentRow;
+
+    fn try_from(row: GroupRow) -> Result<Self, InconsistentRow> {
+        Ok(Self {
+            name: parse(TABLE, "group_name", &row.name)?,
+            machines: count("machine", "count", row.machines)?,
+            policy: read(row.policy.as_deref())?,
+        })
+    }
+}
+
+/// None: the policy that says nothing.
+fn read(policy: Option<&str>) -> Result<GroupPolicy, InconsistentRow> {
+    Ok(policy
+        .map(|policy| json(TABLE, "policy", policy))
+        .transpose()?
+        .unwrap_or_default())
+}
+
+async fn all(connection: &mut Connection) -> Result<Vec<Group>, StoreError> {
+    let rows: Vec<GroupRow> = sqlx::query_as(
+        "SELECT n.name, n.machines, p.policy
+         FROM (SELECT g.name, max(g.machines) AS machines
+               FROM (SELECT group_name AS name, count(*) AS machines FROM machine
+                     WHERE group_name IS NOT NULL GROUP BY group_name
+                     UNION ALL SELECT group_name, 0 FROM group_policy) g
+               GROUP BY g.name) n
+         LEFT JOIN group_policy p ON p.group_name = n.name
+         ORDER BY n.name",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(database("list groups"))?;
+    let groups = rows.into_iter().map(Group::try_from);
+    Ok(groups.collect::<Result<_, _>>()?)
+}
+
+/// What holds for a group's machines.
+pub async fn policy(
+    connection: &mut Connection,
+    name: &GroupName,
+) -> Result<GroupPolicy, StoreError> {
+    let policy: Option<String> =
+        sqlx::query_scalar("SELECT policy FROM group_policy WHERE group_name = $1")
+            .bind(name.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(database("find a group's policy"))?;
+    Ok(read(policy.as_deref())?)
+}
+
+async fn set(
+    connection: &mut Connection,
+    name: &GroupName,
+    policy: &GroupPolicy,
+    by: &Actor,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let said = to_json(policy)?;
+    let statement = if policy.is_empty() {
+        sqlx::query("DELETE FROM group_policy WHERE group_name = $1").bind(name.as_str())
+    } else {
+        sqlx::query(
+            "INSERT INTO group_policy (group_name, policy) VALUES ($1, $2)
+             ON CONFLICT (group_name) DO UPDATE SET policy = excluded.policy",
+        )
+        .bind(name.as_str())
+        .bind(said.clone())
+    };
+    statement
+        .execute(&mut *connection)
+        .await
+        .map_err(database("set a group's policy"))?;
+    let line = AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action: Action::ChangeGroupPolicy,
+        account: None,
+        subject: Subject::Group(name.clone()),
+        reason: Some(said),
+    };
+    audit::add(connection, line).await
+}
