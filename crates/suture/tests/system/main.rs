@@ -12,6 +12,7 @@ mod known_fixes;
 mod machine_limit;
 mod machine_refusals;
 mod package;
+mod portal;
 mod power_cuts;
 mod reproducible;
 mod rollout;
