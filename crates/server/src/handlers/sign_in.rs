@@ -272,8 +272,15 @@ async fn by_password(
 /// Where to go after signing in: one of our own pages and nowhere else.
 fn destination(next: &str) -> Option<String> {
     match next {
-        "/rollouts" | "/machines" | "/account" | "/fleet" | "/fleet/machines"
-        | "/fleet/accounts" | "/fleet/audit" => Some(next.to_owned()),
+        "/rollouts"
+        | "/machines"
+        | "/account"
+        | "/account/subscription"
+        | "/fleet"
+        | "/fleet/machines"
+        | "/fleet/accounts"
+        | "/fleet/groups"
+        | "/fleet/audit" => Some(next.to_owned()),
         _ => {
             let named = |folder: &str| next.strip_prefix(folder);
             if let Some(id) = named("/fleet/accounts/") {
@@ -323,7 +330,9 @@ mod tests {
             "/rollouts",
             "/machines",
             "/account",
+            "/account/subscription",
             "/fleet",
+            "/fleet/groups",
             "/fleet/machines",
             "/fleet/accounts",
             "/fleet/audit",
