@@ -1,7 +1,11 @@
 //! How long a live patch takes against the compiles that it needs, measured in one run.
 //!
-//! For each unit a small fix is made, built once with nothing kept of the unit (cold), and once
-//! more with the unpatched unit kept (warm). Printed are wall times and their ratios.
+//! For each unit a small fix is made, built once with nothing kept of the unit (new), and once
+//! more with the unpatched unit kept (kept). Printed are wall times, their ratio, and the most
+//! memory that the build and the programs that it runs had at one time.
+
+#[path = "bench_build/memory.rs"]
+mod memory;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -66,8 +70,8 @@ fn run() -> Result<(), FactoryError> {
     };
     println!("kernel {release} ({version}); seconds of wall time\n");
     println!(
-        "{:<22}{:>7}{:>8}{:>10}{:>9}{:>8}{:>7}",
-        "unit", "", "plain", "original", "patched", "all", "ratio"
+        "{:<22}{:>6}{:>8}{:>10}{:>9}{:>10}{:>7}{:>7}{:>8}",
+        "unit", "", "plain", "original", "patched", "compiles", "all", "ratio", "MiB"
     );
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (number, case) in CASES.iter().enumerate() {
@@ -82,13 +86,14 @@ fn run() -> Result<(), FactoryError> {
             .join("units")
             .join(case.unit.replace('/', "__"));
         std::fs::remove_dir_all(&kept).expect("the kept unit");
-        for name in ["cold", "warm"] {
+        for name in ["new", "kept"] {
             let output = folder.path().join(format!("{number}-{name}"));
+            let watch = memory::Watch::start();
             let (built, took) = measure(release, &fix, &output)?;
-            report(case.unit, name, &built, took);
+            report(case.unit, name, &built, took, watch.peak());
         }
     }
-    println!("\nratio: all / (plain + the longer of original and patched, which run side by side)");
+    println!("\ncompiles: all of them, which run side by side; ratio: all / compiles");
     Ok(())
 }
 
@@ -156,16 +161,17 @@ fn measure(
     Ok((built, started.elapsed()))
 }
 
-fn report(unit: &str, name: &str, built: &BuildOutput, took: Duration) {
+fn report(unit: &str, name: &str, built: &BuildOutput, took: Duration, peak: u64) {
     let compiles = built.compiles;
-    let needed = compiles.plain + compiles.original.max(compiles.patched);
     let seconds = |duration: Duration| format!("{:.2}", duration.as_secs_f64());
     println!(
-        "{unit:<22}{name:>7}{:>8}{:>10}{:>9}{:>8}{:>7.2}",
+        "{unit:<22}{name:>6}{:>8}{:>10}{:>9}{:>10}{:>7}{:>7.2}{:>8}",
         seconds(compiles.plain),
         seconds(compiles.original),
         seconds(compiles.patched),
+        seconds(compiles.wall),
         seconds(took),
-        took.as_secs_f64() / needed.as_secs_f64(),
+        took.as_secs_f64() / compiles.wall.as_secs_f64(),
+        peak >> 20,
     );
 }

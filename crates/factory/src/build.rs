@@ -28,7 +28,7 @@ use crate::glue::Glue;
 use crate::job::{ExtractedUnit, Job, glue_objects};
 use crate::opened_kernel::{Facts, OpenedKernel};
 use crate::output::{BuildOutput, SMOKE_FILE, file_hash, write_output};
-use crate::progress::{Progress, step};
+use crate::progress::{Progress, Silent, step};
 use crate::smoke::{self, Candidate, SmokePlan, SmokeRun};
 use crate::source_archive::{Recipe, SourceArchive};
 
@@ -71,7 +71,6 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildOut
     let plan = fix::plan(&fixes, &request.units)
         .map_err(|refusals| FactoryError::Refused(Refusals(refusals)))?;
     let kernel = OpenedKernel::open(&request.release, &request.cache, &log, progress)?;
-    let image = kernel.image()?;
     let job = Job {
         kernel: &kernel,
         log: &log,
@@ -79,8 +78,13 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<BuildOut
         version: request.version,
         compiles: Mutex::default(),
     };
-    let units = job.compile(&fixes, &plan, &request.units)?;
-    let facts = kernel.facts(&image, progress)?;
+    // What else is wanted of the kernel is read, or learned, while the compilers run.
+    let (units, (facts, learned)) = rayon::join(
+        || job.compile(&fixes, &plan, &request.units),
+        || (kernel.facts(&Silent), kernel.module_link(&log).map(drop)),
+    );
+    let (units, facts) = (units?, facts?);
+    learned?;
     let extracted = job.extract(&units, &facts)?;
     finish(request, &job, &fixes, closed, &extracted, &facts)
 }

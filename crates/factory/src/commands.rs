@@ -230,7 +230,7 @@ fn dry_run_of(target: &str, tree: &Tree, log: &Log) -> Result<Vec<CompileCommand
 }
 
 /// Older Kbuild runs objtool by a line of its own: the object, and the run.
-fn separate_objtool(line: &str) -> Option<(&str, &str)> {
+pub(crate) fn separate_objtool(line: &str) -> Option<(&str, &str)> {
     let of_unit = !line.contains("scripts/basic/fixdep ");
     let start = line.find("./tools/objtool/objtool ").filter(|_| of_unit)?;
     let run = line[start..].trim_end();

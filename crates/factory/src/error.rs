@@ -74,6 +74,8 @@ pub enum FactoryError {
     Advisory(String),
     #[error("cannot read the shipped kernel {release}: {why}")]
     ShippedKernel { release: KernelRelease, why: String },
+    #[error("Kbuild's record `{}` of how it links a module is not as known", path.display())]
+    UnreadableRecord { path: PathBuf },
     #[error("the linked module is not sound: {0}")]
     UnsoundModule(String),
     #[error("{what}: {why}")]

@@ -45,6 +45,10 @@ pub(crate) const HELPERS: [(&str, &str); 2] = [
     ("suture_text_mutex", "text_mutex"),
 ];
 
+/// The headers that the source needs.
+pub(crate) const INCLUDES: &str = "#include <linux/kernel.h>\n#include <linux/livepatch.h>\n\
+    #include <linux/module.h>\n#include <linux/mutex.h>\n#include <linux/string.h>\n";
+
 impl Glue<'_> {
     /// Whether the module holds the callback, and so refers to [`HELPERS`].
     pub fn uses_helpers(&self) -> bool {
@@ -53,11 +57,7 @@ impl Glue<'_> {
 
     /// The C source.
     pub fn source(&self) -> String {
-        let mut text = String::from(
-            "// SPDX-License-Identifier: GPL-2.0\n\
-             #include <linux/kernel.h>\n#include <linux/livepatch.h>\n\
-             #include <linux/module.h>\n#include <linux/mutex.h>\n#include <linux/string.h>\n\n",
-        );
+        let mut text = format!("// SPDX-License-Identifier: GPL-2.0\n{INCLUDES}\n");
         self.declare(&mut text);
         if self.uses_helpers() {
             text.push_str(CLEAR_RELOCATIONS);

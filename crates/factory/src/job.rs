@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use suture_advisory::{CveId, PatchVersion};
@@ -38,6 +38,8 @@ pub struct CompileTimes {
     pub plain: Duration,
     pub original: Duration,
     pub patched: Duration,
+    /// From the first compile's start to the last one's end; they run side by side.
+    pub wall: Duration,
 }
 
 /// A unit compiled three ways, for one of the objects that it is linked into.
@@ -101,7 +103,6 @@ impl Job<'_> {
             .iter()
             .map(|command| Unit::new(tree, command))
             .collect::<Result<Vec<_>, _>>()?;
-        self.compile_plain(&units)?;
         for unit in &units {
             copy.complete(tree, &unit.dependencies()?)?;
         }
@@ -118,18 +119,6 @@ impl Job<'_> {
         Ok(compiled)
     }
 
-    fn compile_plain(&self, units: &[Unit]) -> Result<(), FactoryError> {
-        if units.is_empty() {
-            return Ok(());
-        }
-        let what = format!("compiling {} as shipped", names(units));
-        step(self.progress, &what, || {
-            units
-                .par_iter()
-                .try_for_each(|unit| self.plain(unit).map(drop))
-        })
-    }
-
     fn compile_edited(
         &self,
         units: Vec<Unit>,
@@ -138,12 +127,17 @@ impl Job<'_> {
         if units.is_empty() {
             return Ok(Vec::new());
         }
-        let what = format!("compiling {} with and without the fix", names(&units));
+        let what = format!(
+            "compiling {} as shipped, and with and without the fix",
+            names(&units)
+        );
         step(self.progress, &what, || {
-            units
-                .into_par_iter()
-                .map(|unit| self.both(unit, copy))
-                .collect()
+            self.timed(|| {
+                units
+                    .into_par_iter()
+                    .map(|unit| self.three_ways(unit, copy))
+                    .collect()
+            })
         })
     }
 
@@ -175,10 +169,10 @@ impl Job<'_> {
                 self.plain(&unit)?;
                 Ok::<_, FactoryError>(Some((unit, original, patched)))
             };
-            let found: Vec<Option<Both>> = changed
-                .par_iter()
-                .map(|command| compile(command))
-                .collect::<Result<_, FactoryError>>()?;
+            let found: Vec<Option<Both>> = self.timed(|| {
+                let compiled = changed.par_iter().map(|command| compile(command));
+                compiled.collect::<Result<_, FactoryError>>()
+            })?;
             Ok(found.into_iter().flatten().collect())
         })
     }
@@ -189,18 +183,49 @@ impl Job<'_> {
         Ok(compiled.bytes)
     }
 
+    /// All three compiles side by side; the plain one is kept, and read again later.
+    fn three_ways(&self, unit: Unit, copy: &WorkingCopy) -> Result<Both, FactoryError> {
+        let (plain, both) = rayon::join(|| self.plain(&unit), || self.compiled(&unit, copy));
+        plain?;
+        let (original, patched) = both?;
+        Ok((unit, original, patched))
+    }
+
     fn both(&self, unit: Unit, copy: &WorkingCopy) -> Result<Both, FactoryError> {
-        let (original, patched) = rayon::join(
-            || unit.original(&self.kernel.tree, self.log),
-            || unit.patched(&self.kernel.tree, copy.path(), self.log),
-        );
+        let (original, patched) = self.compiled(&unit, copy)?;
+        Ok((unit, original, patched))
+    }
+
+    /// The unit without the fix and with it.
+    fn compiled(
+        &self,
+        unit: &Unit,
+        copy: &WorkingCopy,
+    ) -> Result<(Vec<u8>, Vec<u8>), FactoryError> {
+        let tree = &self.kernel.tree;
+        let is_new = unit.dependencies()?.is_empty();
+        let with_fix = || unit.patched(tree, copy.path(), self.log);
+        let (original, mut patched) = rayon::join(|| unit.original(tree, self.log), with_fix);
         let original = original?;
+        if patched.is_err() && is_new {
+            // It may want files that Kbuild has made for the other compile meanwhile.
+            copy.complete(tree, &unit.dependencies()?)?;
+            patched = with_fix();
+        }
         let patched = patched.map_err(|error| does_not_compile(&unit.source, error))?;
         self.add(|times| {
             times.original += original.took;
             times.patched += patched.took;
         });
-        Ok((unit, original.bytes, patched.bytes))
+        Ok((original.bytes, patched.bytes))
+    }
+
+    /// Adds the wall time of compiles.
+    fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        self.add(|times| times.wall += started.elapsed());
+        result
     }
 
     fn add(&self, what: impl FnOnce(&mut CompileTimes)) {
@@ -400,13 +425,13 @@ impl Job<'_> {
         facts: &Facts<'_>,
         glue: &Glue<'_>,
     ) -> Result<Vec<u8>, FactoryError> {
-        let parts: Vec<Vec<u8>> = extracted.iter().map(|unit| unit.bytes.clone()).collect();
+        let parts: Vec<&[u8]> = extracted.iter().map(|unit| unit.bytes.as_slice()).collect();
         step(self.progress, "linking and checking the module", || {
             let folder =
                 tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
-            let objtool = self.kernel.commands.late_objtool();
             let (tree, folder) = (&self.kernel.tree, folder.path());
-            let module = link::link(tree, objtool.as_deref(), folder, glue, &parts, self.log)?;
+            let commands = self.kernel.module_link(self.log)?;
+            let module = link::link(tree, &commands, folder, glue, &parts, self.log)?;
             link::check(&module, &facts.symvers, &facts.vermagic)?;
             Ok(module)
         })

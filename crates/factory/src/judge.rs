@@ -42,7 +42,6 @@ pub fn judge(
         }
     };
     let kernel = OpenedKernel::open(release, cache, log, progress)?;
-    let image = kernel.image()?;
     let (batch, rebuild) = (NonZeroU32::MIN, NonZeroU32::MIN);
     let job = Job {
         kernel: &kernel,
@@ -62,7 +61,7 @@ pub fn judge(
     for unit in &units {
         verdict.add(unit)?;
     }
-    let facts = kernel.facts(&image, progress)?;
+    let facts = kernel.facts(progress)?;
     verdict.conclude(job.extract(&units, &facts).map(drop))?;
     Ok(verdict)
 }

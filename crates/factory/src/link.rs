@@ -1,4 +1,4 @@
-//! From extracted objects to the module file: Kbuild's link, the livepatch symbols, the checks.
+//! From extracted objects to the module file: the link, the livepatch symbols, the checks.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,8 @@ use suture_kernel::symvers::Symvers;
 use crate::command::{Log, run};
 use crate::error::FactoryError;
 use crate::files;
-use crate::glue::{self, Glue, HELPERS};
+use crate::glue::{Glue, HELPERS};
+use crate::module_link::ModuleLink;
 use crate::tree::Tree;
 
 /// `SHN_LIVEPATCH` (kernel: include/uapi/linux/elf.h).
@@ -18,53 +19,24 @@ const SHN_LIVEPATCH: u16 = 0xff20;
 
 /// Links the module in `folder`, which must be empty, and gives its unsigned bytes.
 ///
-/// Kbuild links and adds what every module carries. The livepatch sections are made last,
-/// because the linker would destroy them. `late_objtool` is the run of objtool that Kbuild would
-/// do on the linked module: the extracted objects have had theirs, so the glue gets it alone.
+/// The kernel's own commands link and add what every module carries. The livepatch sections are
+/// made last, because the linker would destroy them.
 pub(crate) fn link(
     tree: &Tree,
-    late_objtool: Option<&str>,
+    commands: &ModuleLink,
     folder: &Path,
     glue: &Glue<'_>,
-    extracted: &[Vec<u8>],
+    extracted: &[&[u8]],
     log: &Log,
 ) -> Result<Vec<u8>, FactoryError> {
-    let module = glue.version.module_name();
-    files::write(&folder.join("glue.c"), glue.source().as_bytes())?;
     let mut names = Vec::new();
     for (index, object) in extracted.iter().enumerate() {
         let name = format!("unit{index}.o");
         files::write(&folder.join(&name), object)?;
-        files::write(&folder.join(format!(".{name}.cmd")), b"")?;
         names.push(name);
     }
-    files::write(
-        &folder.join("Kbuild"),
-        glue::kbuild(&module, &names).as_bytes(),
-    )?;
-    let make = |arguments: &[&str]| {
-        let mut make = tree.make_command();
-        make.arg(format!("M={}", folder.display()));
-        // Debug information would carry this folder's name into the build id.
-        make.args(["KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"]);
-        run(make.args(arguments), "make", log)
-    };
-    if let Some(objtool) = late_objtool {
-        let glue = folder.join("glue.o");
-        make(&["glue.o"])?;
-        let mut shell = tree.command("sh", tree.path());
-        let text = format!("{objtool} {}", glue.display());
-        run(shell.arg("-c").arg(text), "linux-kbuild", log)?;
-        let ready = files::read(&glue)?;
-        make(&["objtool=true", "modules"])?;
-        if files::read(&glue)? != ready {
-            let why = "Kbuild compiled `glue.c` again, and objtool has not seen that".to_owned();
-            return Err(FactoryError::UnsoundModule(why));
-        }
-    } else {
-        make(&["modules"])?;
-    }
-    let linked = folder.join(format!("{module}.ko"));
+    let module = glue.version.module_name();
+    let linked = commands.link(tree, folder, (&module, &glue.source()), &names, log)?;
     let stripped = folder.join("stripped.ko");
     let mut objcopy = tree.command("objcopy", folder);
     objcopy.arg("--strip-debug");

@@ -1,6 +1,7 @@
 //! A kernel release, ready to be patched: its packages, its prepared tree, its image in memory.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use suture_differ::object::Object;
 use suture_kernel::kallsyms::Kallsyms;
@@ -12,6 +13,7 @@ use crate::command::Log;
 use crate::commands::Commands;
 use crate::error::FactoryError;
 use crate::link;
+use crate::module_link::ModuleLink;
 use crate::progress::{Progress, step};
 use crate::shipped::ShippedKernel;
 use crate::shipped_object::ShippedObject;
@@ -21,13 +23,14 @@ pub(crate) struct OpenedKernel {
     pub shipped: ShippedKernel,
     pub tree: Tree,
     pub commands: Commands,
-    image: Vec<u8>,
+    /// Read when it is first asked for, which may be while units are compiled.
+    image: OnceLock<Vec<u8>>,
 }
 
 /// What is known of the shipped kernel.
 pub(crate) struct Facts<'a> {
     pub build: KernelBuild,
-    pub image: &'a Vmlinux<'a>,
+    pub image: Vmlinux<'a>,
     pub kallsyms: Kallsyms,
     pub symvers: Symvers,
     /// The `vermagic` of its modules.
@@ -55,41 +58,53 @@ impl OpenedKernel {
         let commands = step(progress, "asking Kbuild how it compiles each unit", || {
             Commands::of(&tree, || shipped.module_names(), log)
         })?;
-        let image = step(progress, "reading the shipped image", || shipped.vmlinux())?;
         Ok(Self {
             shipped,
             tree,
             commands,
-            image,
+            image: OnceLock::new(),
         })
     }
 
-    pub fn image(&self) -> Result<Vmlinux<'_>, FactoryError> {
-        Vmlinux::parse(&self.image).map_err(|error| FactoryError::ShippedKernel {
+    fn image(&self) -> Result<Vmlinux<'_>, FactoryError> {
+        let bytes = match self.image.get() {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = self.shipped.vmlinux()?;
+                self.image.get_or_init(|| bytes)
+            }
+        };
+        Vmlinux::parse(bytes).map_err(|error| FactoryError::ShippedKernel {
             release: self.shipped.release.clone(),
             why: error.to_string(),
         })
     }
 
-    pub fn facts<'image>(
-        &self,
-        image: &'image Vmlinux<'image>,
-        progress: &dyn Progress,
-    ) -> Result<Facts<'image>, FactoryError> {
+    /// How Kbuild links a module of this kernel.
+    pub fn module_link(&self, log: &Log) -> Result<ModuleLink, FactoryError> {
+        ModuleLink::of(&self.tree, self.commands.late_objtool().as_deref(), log)
+    }
+
+    pub fn facts(&self, progress: &dyn Progress) -> Result<Facts<'_>, FactoryError> {
         let shipped = &self.shipped;
-        step(progress, "reading the shipped symbols", || {
-            let vermagic = link::shipped_vermagic(&shipped.modules())?;
-            Ok(Facts {
-                build: shipped.build(image)?,
-                image,
-                kallsyms: shipped.kallsyms(image)?,
-                symvers: shipped.symvers()?,
-                vermagic: vermagic.ok_or_else(|| FactoryError::PackageIncomplete {
-                    release: shipped.release.clone(),
-                    what: "module with a vermagic".to_owned(),
-                })?,
-            })
-        })
+        step(
+            progress,
+            "reading the shipped image and its symbols",
+            || {
+                let image = self.image()?;
+                let vermagic = link::shipped_vermagic(&shipped.modules())?;
+                Ok(Facts {
+                    build: shipped.build(&image)?,
+                    kallsyms: shipped.kallsyms(&image)?,
+                    image,
+                    symvers: shipped.symvers()?,
+                    vermagic: vermagic.ok_or_else(|| FactoryError::PackageIncomplete {
+                        release: shipped.release.clone(),
+                        what: "module with a vermagic".to_owned(),
+                    })?,
+                })
+            },
+        )
     }
 
     /// The shipped module's file; nothing for the image, which is open already.
@@ -111,7 +126,7 @@ impl Facts<'_> {
     ) -> Result<ShippedObject<'a>, FactoryError> {
         if object.is_vmlinux() {
             return Ok(ShippedObject::Vmlinux {
-                image: self.image,
+                image: &self.image,
                 kallsyms: &self.kallsyms,
             });
         }

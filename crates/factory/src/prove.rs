@@ -31,8 +31,7 @@ pub fn prove(
 ) -> Result<Vec<UnitProof>, FactoryError> {
     let log = Log::none();
     let kernel = OpenedKernel::open(release, cache, &log, progress)?;
-    let image = kernel.image()?;
-    let facts = kernel.facts(&image, progress)?;
+    let facts = kernel.facts(progress)?;
     let mut proofs = Vec::new();
     for source in units {
         let mut commands = kernel.commands.units_of(source).peekable();

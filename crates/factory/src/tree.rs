@@ -1,6 +1,7 @@
 //! The kernel tree of one release, prepared once and kept; and working copies of it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -164,6 +165,11 @@ impl Tree {
         self.folder.join("commands")
     }
 
+    /// Where the commands by which Kbuild links a module are kept.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.folder.join("links")
+    }
+
     /// Where the `#include` lines of the tree are kept.
     pub(crate) fn inclusions(&self) -> PathBuf {
         self.folder.join("includes")
@@ -224,9 +230,14 @@ impl WorkingCopy {
     pub fn complete(&self, tree: &Tree, needed: &[String]) -> Result<(), FactoryError> {
         for name in needed {
             let (original, copy) = (tree.path.join(name), self.path.join(name));
-            if original.exists() && !copy.exists() {
-                files::make_dir(copy.parent().unwrap_or(&self.path))?;
-                fs::hard_link(&original, &copy).map_err(FactoryError::file("link", &copy))?;
+            if !original.exists() || copy.exists() {
+                continue;
+            }
+            files::make_dir(copy.parent().unwrap_or(&self.path))?;
+            match fs::hard_link(&original, &copy) {
+                // Another unit needs it too.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                result => result.map_err(FactoryError::file("link", &copy))?,
             }
         }
         Ok(())

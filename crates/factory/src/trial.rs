@@ -50,8 +50,7 @@ pub fn with_workbench<T>(
     work: impl FnOnce(&Workbench<'_>) -> T,
 ) -> Result<T, FactoryError> {
     let kernel = OpenedKernel::open(release, cache, log, progress)?;
-    let image = kernel.image()?;
-    let facts = kernel.facts(&image, progress)?;
+    let facts = kernel.facts(progress)?;
     Ok(work(&Workbench {
         kernel: &kernel,
         facts: &facts,
