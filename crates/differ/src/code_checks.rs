@@ -110,5 +110,5 @@ pub(crate) fn is_traceable(unit: &Unit, function: usize) -> bool {
     unit.section(range.section)
         .relocations_in(entry, entry.saturating_add(FENTRY_LIMIT))
         .iter()
-        .any(|relocation| unit.name(relocation.symbol) == "__fentry__")
+        .any(|relocation| unit.name(relocation.symbol as usize) == "__fentry__")
 }

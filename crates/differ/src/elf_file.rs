@@ -1,5 +1,7 @@
 //! An ELF64 file as a list of raw sections, read and written without loss of order.
 
+use std::borrow::Cow;
+
 use object::LittleEndian as LE;
 use object::elf::{self, FileHeader64, SectionHeader64};
 use object::pod::bytes_of;
@@ -10,7 +12,7 @@ use crate::error::DifferError;
 /// One section with its header's fields; `link` and `info` count in file order (0 is the null
 /// section, which is kept in the list).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawSection {
+pub(crate) struct RawSection<'data> {
     pub name: String,
     pub sh_type: u32,
     pub flags: u64,
@@ -20,21 +22,21 @@ pub(crate) struct RawSection {
     pub entsize: u64,
     /// `sh_size`; differs from `data.len()` only without file content (`SHT_NOBITS`).
     pub size: u64,
-    pub data: Vec<u8>,
+    pub data: Cow<'data, [u8]>,
 }
 
 /// A relocatable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ElfFile {
+pub(crate) struct ElfFile<'data> {
     pub flags: u32,
-    pub sections: Vec<RawSection>,
+    pub sections: Vec<RawSection<'data>>,
     /// Index of `.shstrtab`.
     pub names: usize,
 }
 
-impl ElfFile {
-    /// Reads a relocatable x86-64 object.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DifferError> {
+impl<'data> ElfFile<'data> {
+    /// Reads a relocatable x86-64 object; the contents are not copied.
+    pub fn parse(bytes: &'data [u8]) -> Result<Self, DifferError> {
         let header = FileHeader64::<LE>::parse(bytes)?;
         let endian = header.endian()?;
         let (file_type, machine) = (header.e_type.get(endian).0, header.e_machine.get(endian).0);
@@ -67,9 +69,9 @@ impl ElfFile {
         let mut headers = Vec::with_capacity(self.sections.len());
         for (index, section) in self.sections.iter().enumerate() {
             let data = if index == self.names {
-                &names
+                &names[..]
             } else {
-                &section.data
+                &section.data[..]
             };
             align(&mut out, if index == 0 { 1 } else { section.addralign });
             let offset = if index == 0 { 0 } else { out.len() as u64 };
@@ -118,11 +120,11 @@ impl ElfFile {
     }
 }
 
-fn raw_section(
+fn raw_section<'data>(
     name: &str,
     section: &SectionHeader64<LE>,
-    bytes: &[u8],
-) -> Result<RawSection, DifferError> {
+    bytes: &'data [u8],
+) -> Result<RawSection<'data>, DifferError> {
     Ok(RawSection {
         name: name.to_owned(),
         sh_type: section.sh_type.get(LE).0,
@@ -132,11 +134,16 @@ fn raw_section(
         addralign: section.sh_addralign.get(LE),
         entsize: section.sh_entsize.get(LE),
         size: section.sh_size.get(LE),
-        data: section.data(LE, bytes)?.to_vec(),
+        data: Cow::Borrowed(section.data(LE, bytes)?),
     })
 }
 
-fn section_header(section: &RawSection, name: u32, offset: u64, size: u64) -> SectionHeader64<LE> {
+fn section_header(
+    section: &RawSection<'_>,
+    name: u32,
+    offset: u64,
+    size: u64,
+) -> SectionHeader64<LE> {
     SectionHeader64 {
         sh_name: object::U32::new(LE, name),
         sh_type: object::U32::new(LE, elf::SectionType(section.sh_type)),

@@ -1,5 +1,6 @@
 //! The extracted object as a file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use object::LittleEndian as LE;
@@ -38,7 +39,7 @@ pub(crate) fn emit(layout: &Layout, definitions: &[Definition]) -> Result<Vec<u8
             addralign: section.addralign,
             entsize: section.entsize,
             size: section.size,
-            data: section.data.clone(),
+            data: Cow::Borrowed(&section.data),
         });
     }
     sections.push(raw(".note.GNU-stack", elf::SHT_PROGBITS.0, Vec::new(), 1));
@@ -75,7 +76,7 @@ pub(crate) fn emit(layout: &Layout, definitions: &[Definition]) -> Result<Vec<u8
     .write()
 }
 
-fn raw(name: &str, sh_type: u32, data: Vec<u8>, addralign: u64) -> RawSection {
+fn raw(name: &str, sh_type: u32, data: Vec<u8>, addralign: u64) -> RawSection<'static> {
     RawSection {
         name: name.to_owned(),
         sh_type,
@@ -85,7 +86,7 @@ fn raw(name: &str, sh_type: u32, data: Vec<u8>, addralign: u64) -> RawSection {
         addralign,
         entsize: 0,
         size: data.len() as u64,
-        data,
+        data: data.into(),
     }
 }
 

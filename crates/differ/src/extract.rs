@@ -255,12 +255,12 @@ impl<'a> Extractor<'a> {
         let section = new.section(range.section);
         let insns = new.insns(range);
         let leaves = insns.iter().filter(|insn| insn.is_branch()).any(|insn| {
-            section.relocations_in(insn.start, insn.end).is_empty()
-                && !(range.start..range.end).contains(&insn.target)
+            section.relocations_in(insn.start(), insn.end()).is_empty()
+                && !(range.start..range.end).contains(&insn.target())
         });
         let runs_on = insns
             .last()
-            .is_none_or(|last| last.end != range.end || !last.ends_flow());
+            .is_none_or(|last| last.end() != range.end || !last.ends_flow());
         leaves || runs_on
     }
 

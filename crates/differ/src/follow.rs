@@ -325,7 +325,7 @@ impl Extractor<'_> {
     }
 
     fn chunk_goal(&self, chunk: ChunkId, relocation: &Relocation) -> (Goal, i64) {
-        let symbol = self.units.new.symbol(relocation.symbol);
+        let symbol = self.units.new.symbol(relocation.symbol as usize);
         let start = self.layout.chunks[chunk].source.start as i64;
         let addend = relocation
             .addend
@@ -370,7 +370,7 @@ impl Extractor<'_> {
         let (old, new) = (&self.units.old, &self.units.new);
         let inner = new.offset_in_atom(section, relocation, offset);
         let inside = (0..new.symbol(atom).size as i64).contains(&inner);
-        let named = relocation.symbol == atom;
+        let named = relocation.symbol as usize == atom;
         let access = inside && new.is_access(section, relocation);
         if named || new.is_alone(atom) && old.is_alone(original) || access {
             return Ok(());

@@ -57,12 +57,12 @@ pub(crate) fn only_lines_differ(old: (&Unit, Range), new: (&Unit, Range)) -> boo
     let mut insn = insns.next();
     for offset in (0..after.len()).filter(|&offset| before[offset] != after[offset]) {
         let place = new.1.start + offset as u64;
-        while insn.is_some_and(|insn| insn.end <= place) {
+        while insn.is_some_and(|insn| insn.end() <= place) {
             insn = insns.next();
         }
         let Some(load) = insn else { return false };
-        let start = (load.start - new.1.start) as usize;
-        let same_opcode = before[start] == after[start] && place > load.start;
+        let start = (load.start() - new.1.start) as usize;
+        let same_opcode = before[start] == after[start] && place > load.start();
         if !same_opcode || !is_line(new.0, new.1, load) {
             return false;
         }
@@ -73,8 +73,9 @@ pub(crate) fn only_lines_differ(old: (&Unit, Range), new: (&Unit, Range)) -> boo
 /// Whether an instruction loads the line for a reporter that is called next.
 fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
     let section = unit.section(range.section);
-    let opcode = section.data.get(load.start as usize).copied();
-    if load.end - load.start != MOV_SIZE || !section.relocations_in(load.start, load.end).is_empty()
+    let opcode = section.data.get(load.start() as usize).copied();
+    if load.end() - load.start() != MOV_SIZE
+        || !section.relocations_in(load.start(), load.end()).is_empty()
     {
         return false;
     }
@@ -84,7 +85,7 @@ fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
         _ => return false,
     };
     let rest = Range {
-        start: load.end,
+        start: load.end(),
         ..range
     };
     let following = unit.insns(rest);
@@ -93,7 +94,7 @@ fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
     };
     let call = &following[distance];
     let leads_on = matches!(call.kind, Kind::Call | Kind::Jump);
-    if !leads_on || uses(unit, range.section, (load.end, call.start), line) {
+    if !leads_on || uses(unit, range.section, (load.end(), call.start()), line) {
         return false;
     }
     let Some(name) = callee(unit, range, call) else {
@@ -110,9 +111,9 @@ fn is_line(unit: &Unit, range: Range, load: &Insn) -> bool {
 fn callee<'a>(unit: &'a Unit, range: Range, call: &Insn) -> Option<&'a str> {
     match unit
         .section(range.section)
-        .relocations_in(call.start, call.end)
+        .relocations_in(call.start(), call.end())
     {
-        [relocation] => Some(unit.name(relocation.symbol)),
+        [relocation] => Some(unit.name(relocation.symbol as usize)),
         _ => None,
     }
 }
@@ -141,7 +142,7 @@ fn prints_line(unit: &Unit, range: Range, arguments: &[Insn]) -> bool {
     let section = unit.section(range.section);
     arguments.iter().any(|insn| {
         section
-            .relocations_in(insn.start, insn.end)
+            .relocations_in(insn.start(), insn.end())
             .iter()
             .any(|relocation| match unit.target(range.section, relocation) {
                 Target::Literal { section, offset } => {

@@ -22,9 +22,12 @@ pub(crate) struct Matcher<'a> {
     pub functions: HashMap<usize, usize>,
     pub data: HashMap<usize, usize>,
     data_back: HashMap<usize, usize>,
-    old_entries: HashMap<usize, Vec<Entry>>,
-    new_entries: HashMap<usize, Vec<Entry>>,
+    old_entries: ByFunction<'a>,
+    new_entries: ByFunction<'a>,
 }
+
+/// The entries of tables that say what a function does, by that function.
+type ByFunction<'a> = HashMap<usize, Vec<&'a Entry>>;
 
 /// One comparison: the static variables that would have to correspond for it to hold.
 #[derive(Default)]
@@ -34,7 +37,7 @@ pub(crate) struct Attempt {
 }
 
 impl<'a> Matcher<'a> {
-    pub fn new(old: (&'a Unit, &[Entry]), new: (&'a Unit, &[Entry])) -> Self {
+    pub fn new(old: (&'a Unit, &'a [Entry]), new: (&'a Unit, &'a [Entry])) -> Self {
         Self {
             old: old.0,
             new: new.0,
@@ -312,11 +315,8 @@ impl<'a> Matcher<'a> {
 
     /// What the kernel's tables say about two functions.
     fn same_entries(&self, attempt: &Attempt, old: usize, new: usize) -> bool {
-        let list = |map: &HashMap<usize, Vec<Entry>>, function| {
+        let list = |map: &ByFunction<'a>, function| {
             let mut entries = map.get(function).cloned().unwrap_or_default();
-            entries.retain(|entry| {
-                !matches!(entry.table, Table::Sites(_) | Table::Call | Table::OrcIp)
-            });
             entries.sort_by_key(|entry| (entry.table, entry.site, entry.range));
             entries
         };
@@ -354,11 +354,11 @@ impl<'a> Matcher<'a> {
     }
 
     /// The entry of `__bug_table` that code hands over with what its format takes.
-    fn bug_entry(entries: &HashMap<usize, Vec<Entry>>, place: (usize, u64)) -> Option<&Entry> {
-        let begins = |entry: &&Entry| {
+    fn bug_entry<'e>(entries: &ByFunction<'e>, place: (usize, u64)) -> Option<&'e Entry> {
+        let begins = |entry: &&'e Entry| {
             entry.table == Table::Bug && (entry.range.section, entry.range.start) == place
         };
-        entries.values().flatten().find(begins)
+        entries.values().flatten().copied().find(begins)
     }
 
     /// `.altinstructions`: the entry and the code that it would put in place.
@@ -431,11 +431,15 @@ fn plain_type(r_type: u32) -> u32 {
 }
 
 /// The entries about each function.
-fn by_function(unit: &Unit, entries: &[Entry]) -> HashMap<usize, Vec<Entry>> {
-    let mut map: HashMap<usize, Vec<Entry>> = HashMap::new();
-    for entry in entries {
+fn by_function<'a>(unit: &Unit, entries: &'a [Entry]) -> ByFunction<'a> {
+    let mut map = ByFunction::new();
+    let says_more = |entry: &&Entry| {
+        // The code itself decides what is in the others.
+        !matches!(entry.table, Table::Sites(_) | Table::Call | Table::OrcIp)
+    };
+    for entry in entries.iter().filter(says_more) {
         if let Some(function) = unit.atom_at(entry.site.0, entry.site.1 as i64) {
-            map.entry(function).or_default().push(*entry);
+            map.entry(function).or_default().push(entry);
         }
     }
     map

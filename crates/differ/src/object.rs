@@ -24,9 +24,9 @@ pub struct Section {
     pub flags: u64,
     pub addralign: u64,
     pub entsize: u64,
-    /// Size in memory; equal to `data.len()` unless the section is `SHT_NOBITS` or one that the
-    /// object was read from (`SHT_SYMTAB`, `SHT_STRTAB`, `SHT_RELA`, `SHT_GROUP`) and that the kernel
-    /// does not load.
+    /// Size in memory; equal to `data.len()` unless the section is `SHT_NOBITS`, debug information,
+    /// or one that the object was read from (`SHT_SYMTAB`, `SHT_STRTAB`, `SHT_RELA`, `SHT_GROUP`) and
+    /// that the kernel does not load.
     pub size: u64,
     pub data: Vec<u8>,
     pub relocations: Vec<Relocation>,
@@ -41,7 +41,7 @@ pub struct Relocation {
     /// `R_X86_64_*`.
     pub r_type: u32,
     /// Index into [`Object::symbols`].
-    pub symbol: usize,
+    pub symbol: u32,
     pub addend: i64,
 }
 
@@ -74,8 +74,8 @@ pub enum SymbolSection {
 impl Object {
     /// Reads an x86-64 relocatable object.
     pub fn parse(bytes: &[u8]) -> Result<Self, DifferError> {
-        let mut file = ElfFile::parse(bytes)?;
-        let mut sections: Vec<Section> = file.sections.iter_mut().map(plain_section).collect();
+        let file = ElfFile::parse(bytes)?;
+        let mut sections: Vec<Section> = file.sections.iter().map(plain_section).collect();
         let symbols = match symbol_table(&file)? {
             Some(index) => symbols(&file, index)?,
             None => Vec::new(),
@@ -187,9 +187,9 @@ impl Symbol {
     }
 }
 
-/// Content is moved, not copied. Symbols, names, relocations and groups stay in the raw file,
-/// which they are read from; the section does without them.
-fn plain_section(raw: &mut RawSection) -> Section {
+/// Symbols, names, relocations and groups stay in the raw file, which they are read from; the
+/// section does without them. Nor is debug information kept, which is most of an object that has it.
+fn plain_section(raw: &RawSection<'_>) -> Section {
     let read_raw = [
         elf::SHT_RELA.0,
         elf::SHT_REL.0,
@@ -197,14 +197,9 @@ fn plain_section(raw: &mut RawSection) -> Section {
         elf::SHT_STRTAB.0,
         elf::SHT_GROUP.0,
     ];
-    let data = match (
-        read_raw.contains(&raw.sh_type),
-        raw.flags & elf::SHF_ALLOC.0,
-    ) {
-        (false, _) => std::mem::take(&mut raw.data),
-        (true, 0) => Vec::new(),
-        (true, _) => raw.data.clone(),
-    };
+    let loaded = raw.flags & elf::SHF_ALLOC.0 != 0;
+    let kept = loaded || !read_raw.contains(&raw.sh_type) && !is_debug(raw.flags, &raw.name);
+    let data = if kept { raw.data.to_vec() } else { Vec::new() };
     Section {
         name: raw.name.clone(),
         sh_type: raw.sh_type,
@@ -218,8 +213,13 @@ fn plain_section(raw: &mut RawSection) -> Section {
     }
 }
 
+/// Debug information; nothing here looks at it.
+fn is_debug(flags: u64, name: &str) -> bool {
+    flags & elf::SHF_ALLOC.0 == 0 && name.starts_with(".debug")
+}
+
 /// Index of the one symbol table, if there is any.
-pub(crate) fn symbol_table(file: &ElfFile) -> Result<Option<usize>, DifferError> {
+pub(crate) fn symbol_table(file: &ElfFile<'_>) -> Result<Option<usize>, DifferError> {
     let mut tables =
         (0..file.sections.len()).filter(|&index| file.sections[index].sh_type == elf::SHT_SYMTAB.0);
     let first = tables.next();
@@ -233,21 +233,23 @@ pub(crate) fn symbol_table(file: &ElfFile) -> Result<Option<usize>, DifferError>
 }
 
 /// The raw symbols of a table.
-pub(crate) fn raw_symbols(table: &RawSection) -> Result<&[Sym64<LE>], DifferError> {
+pub(crate) fn raw_symbols<'a>(table: &'a RawSection<'_>) -> Result<&'a [Sym64<LE>], DifferError> {
     slice_from_all_bytes(&table.data)
         .map_err(|()| DifferError::damaged(&table.name, "its size is no multiple of 24"))
 }
 
 /// The raw relocations of a section.
-pub(crate) fn raw_relocations(section: &RawSection) -> Result<&[Rela64<LE>], DifferError> {
+pub(crate) fn raw_relocations<'a>(
+    section: &'a RawSection<'_>,
+) -> Result<&'a [Rela64<LE>], DifferError> {
     slice_from_all_bytes(&section.data)
         .map_err(|()| DifferError::damaged(&section.name, "its size is no multiple of 24"))
 }
 
 /// A symbol's name from the string table that its table names.
 pub(crate) fn symbol_name(
-    file: &ElfFile,
-    table: &RawSection,
+    file: &ElfFile<'_>,
+    table: &RawSection<'_>,
     symbol: &Sym64<LE>,
 ) -> Result<String, DifferError> {
     let strings = file
@@ -267,15 +269,21 @@ pub(crate) fn symbol_name(
     Ok(name.to_owned())
 }
 
-fn symbols(file: &ElfFile, table: usize) -> Result<Vec<Symbol>, DifferError> {
+fn symbols(file: &ElfFile<'_>, table: usize) -> Result<Vec<Symbol>, DifferError> {
     let table = &file.sections[table];
-    raw_symbols(table)?
-        .iter()
-        .map(|raw| symbol(file, table, raw))
-        .collect()
+    let raw = raw_symbols(table)?;
+    let mut symbols = Vec::with_capacity(raw.len());
+    for raw in raw {
+        symbols.push(symbol(file, table, raw)?);
+    }
+    Ok(symbols)
 }
 
-fn symbol(file: &ElfFile, table: &RawSection, raw: &Sym64<LE>) -> Result<Symbol, DifferError> {
+fn symbol(
+    file: &ElfFile<'_>,
+    table: &RawSection<'_>,
+    raw: &Sym64<LE>,
+) -> Result<Symbol, DifferError> {
     let mut name = symbol_name(file, table, raw)?;
     let home = match raw.st_shndx.get(LE) {
         elf::SHN_UNDEF => SymbolSection::Undefined,
@@ -305,22 +313,27 @@ fn symbol(file: &ElfFile, table: &RawSection, raw: &Sym64<LE>) -> Result<Symbol,
 }
 
 fn attach_relocations(
-    raw: &RawSection,
+    raw: &RawSection<'_>,
     sections: &mut [Section],
     symbol_count: usize,
 ) -> Result<(), DifferError> {
     let target = sections
         .get_mut(raw.info as usize)
         .ok_or_else(|| DifferError::damaged(&raw.name, "it applies to no section"))?;
-    for entry in raw_relocations(raw)? {
+    let entries = raw_relocations(raw)?;
+    if is_debug(target.flags, &target.name) {
+        return Ok(());
+    }
+    target.relocations.reserve_exact(entries.len());
+    for entry in entries {
         let info = entry.r_info.get(LE);
         let relocation = Relocation {
             offset: entry.r_offset.get(LE),
             r_type: (info & 0xffff_ffff) as u32,
-            symbol: (info >> 32) as usize,
+            symbol: (info >> 32) as u32,
             addend: entry.r_addend.get(LE),
         };
-        if relocation.symbol >= symbol_count || relocation.offset >= target.size {
+        if relocation.symbol as usize >= symbol_count || relocation.offset >= target.size {
             return Err(DifferError::damaged(
                 &raw.name,
                 "a relocation points outside",
@@ -334,7 +347,7 @@ fn attach_relocations(
     Ok(())
 }
 
-fn mark_group(raw: &RawSection, sections: &mut [Section]) -> Result<(), DifferError> {
+fn mark_group(raw: &RawSection<'_>, sections: &mut [Section]) -> Result<(), DifferError> {
     for member in raw.data.chunks_exact(4).skip(1) {
         let index = u32::from_le_bytes([member[0], member[1], member[2], member[3]]);
         sections

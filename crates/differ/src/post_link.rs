@@ -39,7 +39,7 @@ pub fn post_link(module: &[u8]) -> Result<Vec<u8>, DifferError> {
 }
 
 /// Sets `st_shndx` and the final names; returns the names before, by symbol index.
-fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, DifferError> {
+fn rename_symbols(file: &mut ElfFile<'_>, table: usize) -> Result<Vec<String>, DifferError> {
     let section = &file.sections[table];
     let link = string_table_of(file, section)?;
     let mut symbols = raw_symbols(section)?.to_vec();
@@ -70,12 +70,12 @@ fn rename_symbols(file: &mut ElfFile, table: usize) -> Result<Vec<String>, Diffe
         .collect();
     let table_strings = &mut file.sections[link];
     table_strings.size = strings.len() as u64;
-    table_strings.data = strings;
+    table_strings.data = strings.into();
     Ok(names)
 }
 
 /// The section that holds a symbol table's names, and nothing but those.
-fn string_table_of(file: &ElfFile, table: &RawSection) -> Result<usize, DifferError> {
+fn string_table_of(file: &ElfFile<'_>, table: &RawSection<'_>) -> Result<usize, DifferError> {
     let link = table.link as usize;
     if link == file.names || link >= file.sections.len() {
         let what = "it has no string table for itself";
@@ -86,11 +86,11 @@ fn string_table_of(file: &ElfFile, table: &RawSection) -> Result<usize, DifferEr
 
 /// Takes the livepatch relocations out of one relocation section.
 fn split_relocations(
-    file: &mut ElfFile,
+    file: &mut ElfFile<'_>,
     index: usize,
     table: usize,
     owners: &[Option<String>],
-) -> Result<Vec<RawSection>, DifferError> {
+) -> Result<Vec<RawSection<'static>>, DifferError> {
     let section = &file.sections[index];
     let target = file
         .sections
@@ -122,11 +122,11 @@ fn split_relocations(
             addralign: 8,
             entsize: size_of::<Rela64<LE>>() as u64,
             size: data.len() as u64,
-            data,
+            data: data.into(),
         })
         .collect();
     let section = &mut file.sections[index];
     section.size = kept.len() as u64;
-    section.data = kept;
+    section.data = kept.into();
     Ok(new)
 }

@@ -213,7 +213,7 @@ fn relocations(object: &Object) -> Vec<ReportedRelocation> {
     let mut list = Vec::new();
     for section in &object.sections {
         for relocation in &section.relocations {
-            let name = &object.symbols[relocation.symbol].name;
+            let name = &object.symbols[relocation.symbol as usize].name;
             let Some(symbol) = LivepatchSymbol::parse(name) else {
                 continue;
             };

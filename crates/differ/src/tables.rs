@@ -103,7 +103,7 @@ impl Extractor<'_> {
             .section(section)
             .relocations_in(offset, offset.saturating_add(2));
         matches!(field, [field] if new.is_branch(section, field)
-            && new.name(field.symbol).starts_with("__SCT__"))
+            && new.name(field.symbol as usize).starts_with("__SCT__"))
     }
 
     /// The name of the key of an entry, and whether the kernel learns of it too late.

@@ -168,7 +168,7 @@ impl Unit {
 
     /// The place in this object that a relocation refers to.
     pub fn location(&self, section: usize, relocation: &Relocation) -> Option<(usize, i64)> {
-        let symbol = self.symbol(relocation.symbol);
+        let symbol = self.symbol(relocation.symbol as usize);
         let home = symbol.section()?;
         let base = i64::try_from(symbol.value)
             .ok()?
@@ -185,16 +185,16 @@ impl Unit {
             return 0;
         }
         let insn = self.insn(section, relocation);
-        insn.map_or(4, |insn| (insn.end - relocation.offset) as i64)
+        insn.map_or(4, |insn| (insn.end() - relocation.offset) as i64)
     }
 
     /// What a relocation refers to.
     pub fn target(&self, section: usize, relocation: &Relocation) -> Target {
-        let symbol = self.symbol(relocation.symbol);
+        let symbol = self.symbol(relocation.symbol as usize);
         let addend = relocation.addend;
         let Some((home, place)) = self.location(section, relocation) else {
             return Target::Outside {
-                symbol: relocation.symbol,
+                symbol: relocation.symbol as usize,
                 offset: addend,
             };
         };
@@ -273,13 +273,10 @@ impl Unit {
             end: self.section(section).size,
         };
         let insns = self.insns(range);
-        if insns.first()?.start != start {
+        if insns.first()?.start() != start {
             return None;
         }
-        insns
-            .iter()
-            .find(|insn| insn.ends_flow())
-            .map(|insn| insn.end)
+        insns.iter().find(|insn| insn.ends_flow()).map(Insn::end)
     }
 }
 
@@ -391,26 +388,26 @@ fn expose_branches(object: &mut Object, section: usize, code: &Code, atoms: &[us
             .iter()
             .filter(|insn| insn.is_branch())
         {
-            let wide = insn.end - insn.start >= 5;
-            let inside = (start..end).contains(&insn.target);
-            let field = insn.end.wrapping_sub(4);
+            let wide = insn.end() - insn.start() >= 5;
+            let inside = (start..end).contains(&insn.target());
+            let field = insn.end().wrapping_sub(4);
             let relocated = !object.sections[section]
-                .relocations_in(insn.start, insn.end)
+                .relocations_in(insn.start(), insn.end())
                 .is_empty();
             let Some(&goal) = atoms
                 .iter()
                 .rev()
-                .find(|&&a| object.symbols[a].value <= insn.target)
+                .find(|&&a| object.symbols[a].value <= insn.target())
             else {
                 continue;
             };
             if wide && !inside && !relocated {
-                let addend = insn.target.wrapping_sub(object.symbols[goal].value) as i64 - 4;
+                let addend = insn.target().wrapping_sub(object.symbols[goal].value) as i64 - 4;
                 let r_type = elf::R_X86_64_PLT32.0;
                 exposed.push(Relocation {
                     offset: field,
                     r_type,
-                    symbol: goal,
+                    symbol: goal as u32,
                     addend,
                 });
             }

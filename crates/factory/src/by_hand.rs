@@ -106,7 +106,7 @@ mod tests {
         let mut listed: Vec<(String, Vec<Field>)> = sections
             .map(|section| {
                 let relocations = section.relocations.iter().map(|relocation| {
-                    let (name, home) = symbol(relocation.symbol);
+                    let (name, home) = symbol(relocation.symbol as usize);
                     let (offset, r_type) = (relocation.offset, relocation.r_type);
                     (offset, r_type, relocation.addend, name, home)
                 });

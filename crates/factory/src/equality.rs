@@ -264,7 +264,7 @@ impl Comparison<'_> {
             return Ok(());
         }
         let at = relocation.offset - self.start;
-        let symbol = &self.plain.symbols[relocation.symbol];
+        let symbol = &self.plain.symbols[relocation.symbol as usize];
         match self.shipped_reference(relocation, field, at, theirs)? {
             Reference::External { name, addend } => {
                 if name == symbol.name && addend == relocation.addend {
@@ -416,7 +416,7 @@ fn module_reference(
     if !crate::relocation::same_type(theirs.r_type, ours.r_type) {
         return Err("a field is relocated in another way".to_owned());
     }
-    let symbol = &object.symbols[theirs.symbol];
+    let symbol = &object.symbols[theirs.symbol as usize];
     let place = match symbol.section() {
         Some(section) if symbol.kind == object_kind::SECTION => {
             Some(Location::InModule { section, offset: 0 })

@@ -262,7 +262,7 @@ fn is_branch(code: &[u8], relocation: &Relocation) -> bool {
 
 /// The name of what a relocation refers to; of a place in a section, the function there.
 fn target(object: &Object, relocation: &Relocation) -> Option<String> {
-    let symbol = object.symbols.get(relocation.symbol)?;
+    let symbol = object.symbols.get(relocation.symbol as usize)?;
     if !symbol.name.is_empty() && symbol.kind != elf::STT_SECTION.0 {
         return Some(symbol.name.clone());
     }
