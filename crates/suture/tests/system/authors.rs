@@ -51,10 +51,14 @@ fn write_fix(site: &Site) -> anyhow::Result<()> {
     let call = "SYSCALL_DEFINE0(getppid)\n{\n\tint pid;\n";
     let sys = site.edited(
         "kernel/sys.c",
-        &[(
-            call,
-            &format!("{call}\n{}", example("system call, in the function")),
-        )],
+        &[
+            (
+                call,
+                &format!("{call}\n{}", example("system call, in the function")),
+            ),
+            // A system call with an argument: what others may do is never allowed.
+            ("mask & S_IRWXUGO", "(mask | 7) & S_IRWXUGO"),
+        ],
     )?;
     let fix = [cmdline, pep, sys].concat();
     site.vendor.write("examples.diff", fix.as_bytes())
@@ -103,6 +107,8 @@ fn the_examples_of_the_guide_work_on_a_kernel() -> anyhow::Result<()> {
         "4242\n",
         "getppid is patched"
     );
+    let umask = shell(&guest, "umask 022; umask")?;
+    assert_eq!(umask, "0027\n", "umask is patched, with its argument");
     assert!(!guest.vm.console().contains("patching pn_pep"));
     shell(&guest, "modprobe pn_pep")?;
     assert!(

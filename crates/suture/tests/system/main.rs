@@ -21,3 +21,4 @@ mod smoke;
 mod snap;
 mod stalled;
 mod story;
+mod verdicts;

@@ -1,10 +1,12 @@
 //! What is published can be made again by anyone, with Suture and without it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::Context as _;
 use suture::scenario::{Guest, Probe, SECCOMP};
+use suture_differ::object::Object;
 use suture_factory::archive::{Archive, Package};
 use suture_factory::{Log, default_cache};
 use suture_protocol::Manifest;
@@ -99,6 +101,29 @@ fn headers(site: &Site, root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// What our link and Kbuild's put into a module is the same, section by section; only the build
+/// id, of the whole file, is not.
+fn assert_same_content(ours: &[u8], by_hand: &[u8]) -> anyhow::Result<()> {
+    let content = |bytes: &[u8]| -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let sections = Object::parse(bytes)?.sections.into_iter();
+        let loaded = sections.filter(|section| section.is_alloc());
+        let told = loaded.filter(|section| section.name != ".note.gnu.build-id");
+        Ok(told.map(|section| (section.name, section.data)).collect())
+    };
+    let (ours, by_hand) = (content(ours)?, content(by_hand)?);
+    assert_eq!(
+        ours.keys().collect::<Vec<_>>(),
+        by_hand.keys().collect::<Vec<_>>()
+    );
+    for needed in [".modinfo", "__versions", ".gnu.linkonce.this_module"] {
+        assert!(ours.contains_key(needed), "no {needed}");
+    }
+    for (name, data) in ours {
+        assert!(data == by_hand[&name], "section {name} differs");
+    }
+    Ok(())
+}
+
 #[test]
 fn plain_make_builds_a_module_that_closes_the_hole() -> anyhow::Result<()> {
     let site = Site::new()?;
@@ -115,6 +140,10 @@ fn plain_make_builds_a_module_that_closes_the_hole() -> anyhow::Result<()> {
         .arg("-C")
         .arg(&by_hand)
         .arg(format!("KDIR={}", headers.display())))?;
+    assert_same_content(
+        &std::fs::read(site.vendor.path("patch/livepatch.ko"))?,
+        &std::fs::read(by_hand.join("livepatch.ko"))?,
+    )?;
 
     let probe = Probe::compile(&SECCOMP, &site.vendor.path("probes"))?;
     let kernel = GuestKernel::new(site.shipped.vmlinuz(), site.shipped.modules());
