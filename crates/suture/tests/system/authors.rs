@@ -5,6 +5,7 @@ use suture::scenario::Guest;
 use suture_vm::{FileSource, GuestKernel, Vm};
 
 use crate::site::Site;
+use crate::static_key;
 
 const GUIDE: &str = include_str!("../../../../docs/patch-authors.md");
 const INCLUDE: &str = "#include <linux/suture.h>\n";
@@ -60,7 +61,7 @@ fn write_fix(site: &Site) -> anyhow::Result<()> {
             ("mask & S_IRWXUGO", "(mask | 7) & S_IRWXUGO"),
         ],
     )?;
-    let fix = [cmdline, pep, sys].concat();
+    let fix = [cmdline, pep, sys, static_key::fix(site)?].concat();
     site.vendor.write("examples.diff", fix.as_bytes())
 }
 
@@ -87,13 +88,14 @@ fn the_examples_of_the_guide_work_on_a_kernel() -> anyhow::Result<()> {
         Ok(FileSource::Bytes(std::fs::read(path)?))
     };
     let kernel = GuestKernel::new(site.shipped.vmlinuz(), site.shipped.modules());
-    let vm = Vm::builder(kernel)
+    let machine = Vm::builder(kernel)
         .guest_init(site.vendor.program("guest-init"))
         .module_file("pn_pep")
         .file("/root/first.ko", module("first")?, 0o600)
-        .file("/root/second.ko", module("second")?, 0o600)
-        .boot()?;
-    let guest = Guest { vm };
+        .file("/root/second.ko", module("second")?, 0o600);
+    let guest = Guest {
+        vm: static_key::prepare(&site, machine)?.boot()?,
+    };
     load(&guest, "first", "suture_1_1")?;
 
     let first = shell(&guest, "cat /proc/cmdline")?;
@@ -123,6 +125,7 @@ fn the_examples_of_the_guide_work_on_a_kernel() -> anyhow::Result<()> {
             .console()
             .contains("suture example: state 7 is new")
     );
+    static_key::assert_followed(&guest)?;
 
     // The second version knows the state; the shadow variable outlives the first.
     let before = reads(&guest)?;

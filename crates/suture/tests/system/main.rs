@@ -20,5 +20,6 @@ mod site;
 mod smoke;
 mod snap;
 mod stalled;
+mod static_key;
 mod story;
 mod verdicts;
