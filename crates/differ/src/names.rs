@@ -102,6 +102,8 @@ mod tests {
     fn numbers_of_the_compiler_do_not_count() {
         assert_eq!(base_name("foo.constprop.0"), "foo.constprop");
         assert_eq!(base_name("foo.isra.0.cold.12"), "foo.isra.cold");
+        assert_eq!(base_name("foo.part.3"), "foo.part");
+        assert_eq!(base_name("foo.llvm.1234567890123456789"), "foo.llvm");
         assert_eq!(base_name("__UNIQUE_ID_ddebug218.3"), "__UNIQUE_ID_ddebug");
         assert_eq!(base_name("paging64_walk"), "paging64_walk");
         assert!(!is_numbered("clone3"));

@@ -119,6 +119,57 @@ fn calls_bind_to_new_code_but_addresses_to_the_kernels() {
 }
 
 #[test]
+fn pointers_in_new_data_lead_to_the_kernels_function_and_to_new_ones() {
+    assert_snapshot!(extract_case("pointer-in-data"), @r"
+    patch opened,1 by __suture_u0_0
+    patch fixed,1 by __suture_u0_1
+    .text.opened: code
+    .text.fixed: code
+    .rodata.fresh: 16
+    .text.closed: code
+    __mcount_loc: 24
+    .rela.text.fixed -> .rodata.fresh exported_register
+    .rela.rodata.fresh -> .klp.sym.vmlinux.opened,0 .text.closed
+    .rela__mcount_loc -> .text.closed .text.fixed .text.opened
+    ");
+}
+
+#[test]
+fn an_address_is_the_kernels_however_it_is_computed() {
+    assert_snapshot!(extract_case("pointer-by-lea"), @r"
+    patch callback,1 by __suture_u0_0
+    patch fixed,1 by __suture_u0_1
+    .text.callback: code
+    .text.fixed: code
+    __mcount_loc: 16
+    .rela.text.fixed -> .klp.sym.vmlinux.callback,0 exported_register
+    .rela__mcount_loc -> .text.callback .text.fixed
+    ");
+}
+
+#[test]
+fn a_variable_among_others_of_its_section_stays_the_kernels() {
+    assert_snapshot!(extract_case("read-mostly"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .data.once: 4
+    .rodata.suture.str: 5
+    __mcount_loc: 8
+    .rela.text.fixed -> .data.once .klp.sym.vmlinux.limit,2 .klp.sym.vmlinux.other,2 .rodata.suture.str exported_log
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn what_stands_before_a_functions_entry_is_no_function_of_its_own() {
+    assert_snapshot!(extract_case("prefixed"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0
+    ");
+}
+
+#[test]
 fn existing_constants_are_referred_to_not_copied() {
     assert_snapshot!(extract_case("existing-constant"), @r"
     patch fixed,1 by __suture_u0_0

@@ -1,0 +1,5 @@
+extern int exported_log(const char *text);
+static int limit __attribute__((section(".data..read_mostly"))) = 7;
+static int other __attribute__((section(".data..read_mostly"))) = 8;
+int set(int n) { limit = n; return other++; }
+int fixed(int n) { return n > limit ? exported_log("over") : n; }
