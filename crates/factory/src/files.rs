@@ -43,6 +43,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FactoryError> {
     attempt().map_err(fail)
 }
 
+/// Writes into a folder that goes with the job, where nothing has to outlive a power cut.
+pub(crate) fn write_scratch(path: &Path, bytes: &[u8]) -> Result<(), FactoryError> {
+    fs::write(path, bytes).map_err(FactoryError::file("write", path))
+}
+
 /// A path in the same folder, named like this one with `.suffix` added. (Names of releases and
 /// versions hold dots, so replacing an "extension" would cut them.)
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -32,7 +32,7 @@ pub(crate) fn link(
     let mut names = Vec::new();
     for (index, object) in extracted.iter().enumerate() {
         let name = format!("unit{index}.o");
-        files::write(&folder.join(&name), object)?;
+        files::write_scratch(&folder.join(&name), object)?;
         names.push(name);
     }
     let module = glue.version.module_name();

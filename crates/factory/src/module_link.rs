@@ -128,7 +128,7 @@ impl ModuleLink {
         let steps = self.steps.of(folder, module);
         let place = steps.place(tree, folder);
         let shell = |text: &str| shell(tree, place, text, log);
-        files::write(&folder.join("glue.c"), glue.as_bytes())?;
+        files::write_scratch(&folder.join("glue.c"), glue.as_bytes())?;
         self.glue_headers().compile(&steps.glue, folder, shell)?;
         if let Some(objtool) = &steps.objtool {
             // As the commands of units do, it runs in the tree.
@@ -141,7 +141,7 @@ impl ModuleLink {
             .compile(&steps.described, folder, shell)?;
         let common = self.kept.join(COMMON);
         if common.exists() {
-            files::write(&folder.join(COMMON), &files::read(&common)?)?;
+            files::write_scratch(&folder.join(COMMON), &files::read(&common)?)?;
         }
         shell(&steps.link)?;
         Ok(folder.join(format!("{module}.ko")))
@@ -233,9 +233,9 @@ impl Steps {
         let object = &self.glue_object;
         let source = object.replace("glue.o", "glue.c");
         let record = format!("source_{object} := {source}\n\ndeps_{object} := \\\n\n");
-        files::write(&folder.join(".glue.o.cmd"), record.as_bytes())?;
-        files::write(&folder.join("modules.order"), self.order.as_bytes())?;
-        files::write(&folder.join(format!("{module}.mod")), self.list.as_bytes())
+        files::write_scratch(&folder.join(".glue.o.cmd"), record.as_bytes())?;
+        files::write_scratch(&folder.join("modules.order"), self.order.as_bytes())?;
+        files::write_scratch(&folder.join(format!("{module}.mod")), self.list.as_bytes())
     }
 }
 
@@ -246,8 +246,8 @@ fn link_sample(tree: &Tree, folder: &Path, log: &Log) -> Result<Option<String>, 
          MODULE_LICENSE(\"GPL\");\nMODULE_INFO(version, \"1.1\");\n",
         glue::INCLUDES
     );
-    files::write(&folder.join("glue.c"), source.as_bytes())?;
-    files::write(&folder.join("Kbuild"), glue::kbuild(SAMPLE, &[]).as_bytes())?;
+    files::write_scratch(&folder.join("glue.c"), source.as_bytes())?;
+    files::write_scratch(&folder.join("Kbuild"), glue::kbuild(SAMPLE, &[]).as_bytes())?;
     let mut make = tree.make_command();
     make.arg(format!("M={}", folder.display()));
     // Debug information would carry this folder's name into the build id.

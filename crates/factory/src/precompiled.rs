@@ -79,7 +79,7 @@ impl Precompiled {
             let compile = Compile::parse(compile)?;
             let name = self.header.file_stem()?.to_string_lossy();
             let names = folder.join(format!("{name}.names.h"));
-            files::write(&names, compile.names.as_bytes()).ok()?;
+            files::write_scratch(&names, compile.names.as_bytes()).ok()?;
             let (flags, (header, names)) =
                 (compile.flags, (self.header.display(), names.display()));
             let output_and_source = compile.output_and_source;
