@@ -19,7 +19,7 @@ pub(crate) fn base_name(name: &str) -> String {
 }
 
 fn without_counter(part: &str) -> &str {
-    if part.contains("__UNIQUE_ID_") {
+    if part.contains("__UNIQUE_ID_") || part.starts_with("__BTF_ID__") {
         part.trim_end_matches(|character: char| character.is_ascii_digit())
     } else {
         part
@@ -105,6 +105,10 @@ mod tests {
         assert_eq!(base_name("foo.part.3"), "foo.part");
         assert_eq!(base_name("foo.llvm.1234567890123456789"), "foo.llvm");
         assert_eq!(base_name("__UNIQUE_ID_ddebug218.3"), "__UNIQUE_ID_ddebug");
+        assert_eq!(
+            base_name("__BTF_ID__struct__bpf_htab__5382194"),
+            "__BTF_ID__struct__bpf_htab__"
+        );
         assert_eq!(base_name("paging64_walk"), "paging64_walk");
         assert!(!is_numbered("clone3"));
     }

@@ -135,6 +135,11 @@ fn pointers_in_new_data_lead_to_the_kernels_function_and_to_new_ones() {
 }
 
 #[test]
+fn the_number_of_a_type_id_changes_no_table() {
+    assert_snapshot!(diff_case("btf-id"), @"Changed opened");
+}
+
+#[test]
 fn an_address_is_the_kernels_however_it_is_computed() {
     assert_snapshot!(extract_case("pointer-by-lea"), @r"
     patch callback,1 by __suture_u0_0
