@@ -299,6 +299,8 @@ fn symbol(
             }
             SymbolSection::Section(index)
         }
+        // The index stands in another section (System V ABI, `SHT_SYMTAB_SHNDX`).
+        elf::SHN_XINDEX => return Err(DifferError::TooManySections(file.sections.len())),
         index => SymbolSection::Reserved(index.0),
     };
     Ok(Symbol {

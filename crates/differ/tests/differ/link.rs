@@ -193,3 +193,24 @@ fn what_is_no_object_for_x86_64_is_an_error() {
         "{error}"
     );
 }
+
+/// More sections than a symbol's 16 bits can name, as the assembler writes them.
+#[test]
+fn an_object_with_too_many_sections_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let sections = (0..66_000).map(|n| format!(".section .text.f{n},\"ax\"\nf{n}: ret\n"));
+    let path = folder.path().join("many.s");
+    std::fs::write(&path, sections.collect::<String>()).unwrap();
+    run(Command::new("as")
+        .arg(&path)
+        .arg("-o")
+        .arg(folder.path().join("many.o")));
+    let object = std::fs::read(folder.path().join("many.o")).unwrap();
+    let error = suture_differ::compare(&object, &object).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("sections do not fit into an object; split the patch"),
+        "{error}"
+    );
+}
