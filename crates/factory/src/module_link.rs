@@ -95,16 +95,16 @@ impl ModuleLink {
         let described = files::read_text(&sample.join(format!("{SAMPLE}.mod.c")))?;
         let steps = self.steps.of(sample, SAMPLE);
         let place = steps.place(tree, sample);
-        let glue = (self.glue_headers(), &steps.glue, glue::INCLUDES);
-        let described = (
-            self.described_headers(),
-            &steps.described,
-            directives(&described),
+        let run = |text: &str| shell(tree, place, text, log);
+        let (glue, described) = rayon::join(
+            || self.glue_headers().make(&steps.glue, glue::INCLUDES, run),
+            || {
+                let includes = directives(&described);
+                self.described_headers()
+                    .make(&steps.described, includes, run)
+            },
         );
-        for (headers, command, includes) in [glue, described] {
-            headers.make(command, includes, |text| shell(tree, place, text, log))?;
-        }
-        Ok(())
+        glue.and(described)
     }
 
     fn glue_headers(&self) -> Precompiled {
