@@ -70,6 +70,15 @@ pub fn database(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     }
 }
 
+/// The code by which the database itself names an error; none if the error is not the database's.
+pub fn error_code(error: &StoreError) -> Option<String> {
+    let StoreError::Database { source, .. } = error else {
+        return None;
+    };
+    let error = source.downcast_ref::<sqlx::Error>()?.as_database_error()?;
+    Some(error.code()?.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use suture_store::Plan;

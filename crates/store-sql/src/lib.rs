@@ -13,6 +13,7 @@
 mod address;
 mod column;
 mod error;
+mod group_commit;
 mod postgres;
 mod retry;
 mod sqlite;

@@ -54,6 +54,20 @@ async fn the_cap_holds_under_concurrent_check_ins() {
     story::the_cap_holds_under_concurrent_check_ins(&two_doors().await).await;
 }
 
+#[tokio::test]
+async fn a_refused_check_in_fails_alone() {
+    let (store, address) = empty().await;
+    let pool = PgPool::connect(&address).await.unwrap();
+    let statement = format!(
+        "ALTER TABLE machine ADD CHECK (agent_version <> '{}')",
+        story::REFUSED_AGENT
+    );
+    // Made here of nothing but constants.
+    let statement = sqlx::AssertSqlSafe(statement);
+    sqlx::query(statement).execute(&pool).await.unwrap();
+    story::a_refused_check_in_fails_alone(Arc::new(store)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_word_counts_in_one_look() {
     story::each_word_counts_in_one_look(&two_doors().await).await;

@@ -51,6 +51,22 @@ async fn each_word_counts_in_one_look() {
     story::each_word_counts_in_one_look(&stores).await;
 }
 
+#[tokio::test]
+async fn a_refused_check_in_fails_alone() {
+    let (store, folder) = empty().await;
+    let url = format!("sqlite://{}", folder.path().join("suture.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let statement = format!(
+        "CREATE TRIGGER refused BEFORE UPDATE ON machine WHEN NEW.agent_version = '{}'
+         BEGIN SELECT RAISE (ABORT, 'refused'); END",
+        story::REFUSED_AGENT
+    );
+    // Made here of nothing but constants.
+    let statement = sqlx::AssertSqlSafe(statement);
+    sqlx::query(statement).execute(&pool).await.unwrap();
+    story::a_refused_check_in_fails_alone(Arc::new(store)).await;
+}
+
 /// A database of the first version, with a machine and the log of its making.
 async fn first_version(path: &std::path::Path) {
     let url = format!("sqlite://{}?mode=rwc", path.display());

@@ -5,8 +5,8 @@ use suture_kernel::KernelBuild;
 use suture_protocol::{EnrolRequest, MachineId};
 
 use crate::{
-    AccountId, AgentVersion, GroupName, Hostname, InvalidText, LastCheckIn, MachineSecret, Plan,
-    TokenId,
+    AccountId, AgentVersion, CheckIn, GroupName, Hostname, InvalidText, LastCheckIn, MachineSecret,
+    Plan, TokenId,
 };
 
 /// An enrolled machine. Its id is unique within its account.
@@ -38,6 +38,32 @@ pub struct Machine {
 impl Machine {
     /// Seconds between two check-ins that end a machine's steady time: three hours.
     pub const SILENCE_SECS: i64 = 3 * 3600;
+
+    /// The machine as it is known from a check-in on; times to the millisecond, as they are kept.
+    #[must_use]
+    pub fn after(&self, check_in: &CheckIn, now: Timestamp) -> Self {
+        let now = whole_milliseconds(now);
+        let last = self.last_check_in.as_ref();
+        let heard = last.map_or(self.enrolled, |last| last.at);
+        let steady = now.duration_since(heard).as_secs() <= Self::SILENCE_SECS;
+        Self {
+            kernel: check_in.kernel.clone(),
+            agent_version: check_in.agent_version.clone(),
+            steady_since: if steady { self.steady_since } else { now },
+            last_check_in: Some(LastCheckIn {
+                at: now,
+                boot_id: check_in.boot_id.clone(),
+                boot_time: whole_milliseconds(check_in.boot_time),
+                state: check_in.state.clone(),
+                applied: check_in.applied,
+            }),
+            ..self.clone()
+        }
+    }
+}
+
+fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 /// What a machine says of itself when it enrols.

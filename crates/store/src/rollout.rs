@@ -1,5 +1,7 @@
 //! Rollouts, what is kept of their course, and what machines told.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
@@ -169,14 +171,14 @@ pub trait RolloutStore: Send + Sync {
     async fn rollout(&self, id: RolloutId) -> Result<Rollout, StoreError>;
 
     /// Takes a machine's report and events, decides what it is told ([`suture_rollout::choose`])
-    /// and records an exposure, in one transaction. An event that is known by its id is not
-    /// taken twice, whatever it says.
+    /// and records an exposure, in one transaction, which it may share with the check-ins of other
+    /// machines. An event that is known by its id is not taken twice, whatever it says.
     async fn check_in(
         &self,
         secret: &MachineSecret,
         check_in: &CheckIn,
         events: &[MachineEvent],
-        published: &[suture_rollout::Published],
+        published: &Arc<[suture_rollout::Published]>,
         now: Timestamp,
     ) -> Result<Answer, StoreError>;
 

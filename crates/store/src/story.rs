@@ -13,6 +13,7 @@ mod operators;
 mod plans;
 mod rollouts;
 mod sign_up;
+mod together;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::MachineId;
+
+pub use together::{REFUSED_AGENT, a_refused_check_in_fails_alone};
 
 use crate::{
     Account, AccountToken, Action, Actor, CheckIn, Enrolment, FailureText, IssuedToken,
@@ -272,7 +275,7 @@ async fn a_report_replaces_the_last_one(store: &dyn Store) {
         failure: Some(FailureText::shortened("the kernel answered EBUSY")),
     });
     let machine = store
-        .check_in(&enrolment.secret, &failed, &[], &[], at(20))
+        .check_in(&enrolment.secret, &failed, &[], &Arc::default(), at(20))
         .await
         .expect("kept")
         .machine;
@@ -287,14 +290,16 @@ async fn a_report_replaces_the_last_one(store: &dyn Store) {
         ..check_in(ReportedState::Applied)
     };
     store
-        .check_in(&enrolment.secret, &applied, &[], &[], at(30))
+        .check_in(&enrolment.secret, &applied, &[], &Arc::default(), at(30))
         .await
         .expect("kept");
     let listed = store.machines(account.id).await.expect("machines");
     assert_eq!(listed[0].last_check_in, Some(kept(&applied, at(30))));
 
     let stranger = MachineSecret::generate().expect("random");
-    let refused = store.check_in(&stranger, &applied, &[], &[], at(31)).await;
+    let refused = store
+        .check_in(&stranger, &applied, &[], &Arc::default(), at(31))
+        .await;
     assert!(
         matches!(refused, Err(StoreError::UnknownMachine)),
         "{refused:?}"
@@ -317,7 +322,7 @@ async fn every_change_is_audited(store: &dyn Store) {
             &renewed.secret,
             &check_in(ReportedState::Applied),
             &[],
-            &[],
+            &Arc::default(),
             at(2),
         )
         .await

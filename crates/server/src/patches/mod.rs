@@ -31,7 +31,7 @@ pub struct Patches {
 pub struct Snapshot {
     pub catalogue: Catalogue,
     /// The live patches, as far as the choice for a machine needs them.
-    pub published: Vec<Published>,
+    pub published: Arc<[Published]>,
     /// The same for people.
     pub list: PatchList,
 }

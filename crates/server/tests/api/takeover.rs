@@ -67,10 +67,10 @@ async fn running(world: &World, store: &dyn Store) -> RolloutId {
         version: "104.1".parse().unwrap(),
         kernel: None,
     };
-    let published = [Published {
+    let published = Arc::from([Published {
         kernel: kernel(),
         version: scope.version,
-    }];
+    }]);
     let (_, token) = world.account(Plan::Free).await;
     let request = enrol_request(1);
     let new = NewMachine {

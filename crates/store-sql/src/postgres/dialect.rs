@@ -2,6 +2,8 @@
 
 use suture_store::StoreError;
 
+use crate::column::error_code;
+
 pub use super::open::PostgresStore as Database;
 
 pub type Connection = sqlx::PgConnection;
@@ -12,14 +14,14 @@ const LOST_RACES: [&str; 2] = ["40001", "40P01"];
 
 /// Whether a transaction was refused because of another one.
 pub fn lost_race(error: &StoreError) -> bool {
-    let StoreError::Database { source, .. } = error else {
-        return false;
-    };
-    source
-        .downcast_ref::<sqlx::Error>()
-        .and_then(sqlx::Error::as_database_error)
-        .and_then(|error| error.code())
-        .is_some_and(|code| LOST_RACES.contains(&&*code))
+    error_code(error).is_some_and(|code| LOST_RACES.contains(&code.as_str()))
+}
+
+/// Whether a statement was refused for the values that it was given, and not because the database
+/// can't work: `data_exception` and `integrity_constraint_violation` (source as above).
+pub fn is_about_data(error: &StoreError) -> bool {
+    let code = error_code(error);
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// The condition that row `m` of table `machine` has one of the kernel builds in the numbered
@@ -53,6 +55,28 @@ macro_rules! each_number {
             "(SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(",
             $argument,
             " AS jsonb)))"
+        )
+    };
+}
+
+/// The byte strings of a JSON list, which has them as hexadecimal digits.
+macro_rules! each_bytes {
+    ($argument:literal) => {
+        concat!(
+            "(SELECT decode(value, 'hex') FROM jsonb_array_elements_text(CAST(",
+            $argument,
+            " AS jsonb)))"
+        )
+    };
+}
+
+/// The rows of a JSON list: the table `r` with the column `value`.
+macro_rules! each_row {
+    ($argument:literal) => {
+        concat!(
+            "jsonb_array_elements(CAST(",
+            $argument,
+            " AS jsonb)) AS r(value)"
         )
     };
 }
@@ -96,7 +120,9 @@ pub const ADD_FINDING: &str = "WITH next AS (
          (rollout_id, account_id, machine_id, kind, exposed, paid, steady, at_ms, number)
      SELECT $1, $2, $3, $4, $5, $6, $7, $8, findings FROM next";
 
-pub(super) use {each_number, each_text, is_address, is_covered, is_true, now_ms};
+pub(super) use {
+    each_bytes, each_number, each_row, each_text, is_address, is_covered, is_true, now_ms,
+};
 
 #[cfg(test)]
 mod tests {

@@ -9,10 +9,11 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction};
 use suture_store::StoreError;
 
 use super::migrate::migrate;
-use super::tables::Courses;
+use super::tables::{Courses, Report};
 use crate::OpenError;
 use crate::address::name;
 use crate::column::database;
+use crate::group_commit::Queue;
 use crate::retry::Line;
 
 /// Connections of this process. More transactions at the same moment would only meet each other
@@ -27,6 +28,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct PostgresStore {
     pool: PgPool,
     pub(super) courses: Arc<Courses>,
+    pub(super) reports: Queue<Report>,
     pub(super) line: Line,
 }
 
@@ -51,6 +53,7 @@ impl PostgresStore {
         Ok(Self {
             pool,
             courses: Arc::default(),
+            reports: Queue::default(),
             line: Line::default(),
         })
     }

@@ -2,6 +2,8 @@
 
 use suture_store::StoreError;
 
+use crate::column::error_code;
+
 pub use super::open::SqliteStore as Database;
 
 pub type Connection = sqlx::SqliteConnection;
@@ -9,6 +11,17 @@ pub type Connection = sqlx::SqliteConnection;
 /// Whether a transaction was refused because of another one. Writers here wait for each other.
 pub fn lost_race(_error: &StoreError) -> bool {
     false
+}
+
+/// Whether a statement was refused for the values that it was given, and not because the database
+/// can't work (source: SQLite's "Result and Error Codes").
+pub fn is_about_data(error: &StoreError) -> bool {
+    const ERROR: i32 = 1;
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    let primary = error_code(error).and_then(|code| Some(code.parse::<i32>().ok()? & 0xff));
+    matches!(primary, Some(ERROR | TOO_BIG | CONSTRAINT | MISMATCH))
 }
 
 /// The condition that row `m` of table `machine` has one of the kernel builds in the numbered
@@ -35,6 +48,20 @@ macro_rules! each_text {
 macro_rules! each_number {
     ($argument:literal) => {
         concat!("(SELECT value FROM json_each(", $argument, "))")
+    };
+}
+
+/// The byte strings of a JSON list, which has them as hexadecimal digits.
+macro_rules! each_bytes {
+    ($argument:literal) => {
+        concat!("(SELECT unhex(value) FROM json_each(", $argument, "))")
+    };
+}
+
+/// The rows of a JSON list: the table `r` with the column `value`.
+macro_rules! each_row {
+    ($argument:literal) => {
+        concat!("json_each(", $argument, ") AS r")
     };
 }
 
@@ -68,4 +95,6 @@ pub const ADD_FINDING: &str = "INSERT INTO finding
              AND at_ms > $8 - $10 AND at_ms <= $8))
      ON CONFLICT DO NOTHING";
 
-pub(super) use {each_number, each_text, is_address, is_covered, is_true, now_ms};
+pub(super) use {
+    each_bytes, each_number, each_row, each_text, is_address, is_covered, is_true, now_ms,
+};

@@ -5,6 +5,7 @@
 //! on the same file (the command line beside the service) can't come between its reading and
 //! its writing.
 
+mod checkpoint;
 mod dialect;
 mod open;
 #[path = "../tables/mod.rs"]

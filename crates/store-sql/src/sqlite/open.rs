@@ -12,13 +12,15 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use suture_store::StoreError;
 
-use super::tables::Courses;
+use super::checkpoint::{CUT_TO, WriteAheadLog};
+use super::tables::{Courses, Report};
 use crate::OpenError;
 use crate::column::database;
+use crate::group_commit::Queue;
 use crate::retry::Line;
 
 /// How long one process waits for another that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that read at the same time.
 const READERS: u32 = 4;
@@ -28,7 +30,9 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
+    log: WriteAheadLog,
     pub(super) courses: Arc<Courses>,
+    pub(super) reports: Queue<Report>,
     pub(super) line: Line,
 }
 
@@ -45,6 +49,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             // A machine that was told its new secret must find it here after a power cut.
             .synchronous(SqliteSynchronous::Full)
+            // In the way of nobody who waits for a commit; see `checkpoint`.
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("journal_size_limit", CUT_TO)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let open = |source| OpenError::Open {
@@ -61,6 +68,9 @@ impl SqliteStore {
             .run(&writer)
             .await
             .map_err(migrate)?;
+        let log = WriteAheadLog::open(path, options.clone())
+            .await
+            .map_err(open)?;
         let several = SqlitePoolOptions::new().max_connections(READERS);
         let reader = several
             .connect_with(options.read_only(true))
@@ -69,7 +79,9 @@ impl SqliteStore {
         Ok(Self {
             writer,
             reader,
+            log,
             courses: Arc::default(),
+            reports: Queue::default(),
             line: Line::default(),
         })
     }
@@ -77,11 +89,13 @@ impl SqliteStore {
     /// Waits for open transactions and closes the file.
     pub async fn close(&self) {
         self.reader.close().await;
+        self.log.close().await;
         self.writer.close().await;
     }
 
     /// A transaction that holds the write lock from its start.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.log.keep_short(&self.writer).await;
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         begun.map_err(database("start a transaction"))
     }

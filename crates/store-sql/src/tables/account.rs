@@ -1,5 +1,7 @@
 //! Table `account`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use sqlx::FromRow;
 use suture_rollout::EarlyPreference;
@@ -8,9 +10,9 @@ use suture_store::{
     NewAccount, PasswordHash, Plan, StoreError, Subject,
 };
 
-use super::dialect::{Connection, is_address};
+use super::dialect::{Connection, each_text, is_address};
 use super::{application, audit, machine, password_reset, session, subscription, token};
-use crate::column::{count, database, parse, parse_option, time};
+use crate::column::{count, database, parse, parse_option, time, to_json};
 
 const TABLE: &str = "account";
 
@@ -295,6 +297,26 @@ pub async fn by_email(
         email: email.clone(),
     })?;
     Ok(row.try_into()?)
+}
+
+/// The accounts with these ids, as far as they are there.
+pub async fn by_ids(
+    connection: &mut Connection,
+    ids: &BTreeSet<String>,
+) -> Result<Vec<Account>, StoreError> {
+    let rows: Vec<AccountRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        concat!(
+            "FROM account WHERE deleted_ms IS NULL AND id IN ",
+            each_text!("$1")
+        )
+    ))
+    .bind(to_json(ids)?)
+    .fetch_all(connection)
+    .await
+    .map_err(database("find accounts"))?;
+    let accounts = rows.into_iter().map(Account::try_from);
+    Ok(accounts.collect::<Result<_, _>>()?)
 }
 
 pub async fn by_id(connection: &mut Connection, account: AccountId) -> Result<Account, StoreError> {

@@ -1,4 +1,12 @@
-//! A check-in: report, events, answer, in one transaction.
+//! Check-ins: reports, events, answers, many in one transaction.
+//!
+//! What a batch needs is read by a few statements, each check-in is decided in turn with what those
+//! before it changed, and what they change is written by one statement for each table. The cap of
+//! a rollout holds, because its count is read and written in the batch's transaction and grows in
+//! between. Should the database refuse a batch for what is in it, each of its check-ins is tried
+//! alone, so that none fails for another's sake.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use suture_protocol::{EventKind, MachineEvent};
@@ -6,14 +14,16 @@ use suture_rollout::{
     Candidate, Choice, Course, GroupPolicy, Harm, Offer, Phase, Published, RolloutId, Stratum,
     Unit, choose,
 };
-use suture_store::{
-    Account, Answer, CheckIn, Machine, MachineSecret, Plan, Sign, StoreError, shortened,
-};
+use suture_store::{Answer, CheckIn, Machine, Plan, SecretHash, Sign, StoreError, shortened};
 
+use super::caller::{self, Caller};
 use super::course::{Courses, KnownCourse};
-use super::dialect::Connection;
+use super::dialect::{self, Connection, Database};
+use super::exposure::{self, Exposure};
 use super::finding::{self, FINISHED, Finding};
-use super::{account, event, exposure, group, kernels, machine, silence};
+use super::machine::Heard;
+use super::{account, event, group, kernels, silence};
+use crate::group_commit::Job;
 
 /// A rollout to which a machine's news matter, and the machine's part in it before this
 /// check-in.
@@ -30,59 +40,167 @@ pub struct Teller<'a> {
     pub now: Timestamp,
 }
 
-pub async fn check_in(
+/// A check-in as it waits for its transaction.
+#[derive(Debug)]
+pub struct Report {
+    pub secret: SecretHash,
+    pub check_in: CheckIn,
+    pub events: Vec<MachineEvent>,
+    pub published: Arc<[Published]>,
+    pub now: Timestamp,
+}
+
+impl Job for Report {
+    type Key = [u8; 32];
+    type Answer = Answer;
+
+    fn key(&self) -> [u8; 32] {
+        *self.secret.as_bytes()
+    }
+}
+
+/// Takes check-ins of different machines, in a transaction of their own. A check-in that none may
+/// make is refused by itself.
+pub async fn together(database: Database, batch: Vec<Report>) -> Vec<Result<Answer, StoreError>> {
+    match try_together(&database, &batch).await {
+        Ok(answers) => answers,
+        Err(error) if batch.len() > 1 && is_about_one(&error) => {
+            let mut answers = Vec::with_capacity(batch.len());
+            for report in &batch {
+                let alone = try_together(&database, std::slice::from_ref(report)).await;
+                answers.extend(alone.unwrap_or_else(|error| vec![Err(error)]));
+            }
+            answers
+        }
+        Err(error) => for_each(&batch, error),
+    }
+}
+
+/// Whether one check-in's values, or its machine's row, are what is wrong.
+fn is_about_one(error: &StoreError) -> bool {
+    matches!(error, StoreError::InconsistentRow(_)) || dialect::is_about_data(error)
+}
+
+async fn try_together(
+    database: &Database,
+    batch: &[Report],
+) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    transaction!(database, |connection| check_ins(
+        connection,
+        &database.courses,
+        batch
+    ))
+}
+
+/// The same error for all.
+fn for_each(batch: &[Report], error: StoreError) -> Vec<Result<Answer, StoreError>> {
+    let shared = Arc::new(error);
+    let one = |_| {
+        Err(StoreError::Database {
+            doing: "record check-ins",
+            source: Arc::clone(&shared).into(),
+        })
+    };
+    batch.iter().map(one).collect()
+}
+
+/// What the check-ins of a batch change, to be written together.
+struct Changes {
+    /// With the exposures of this batch counted, so that the cap holds within it.
+    courses: Vec<Course>,
+    heard: Heard,
+    exposures: Vec<Exposure>,
+}
+
+/// As many statements for many as for one, but for their events: each of those is rare.
+async fn check_ins(
     connection: &mut Connection,
     courses: &Courses,
-    secret: &MachineSecret,
-    check_in: &CheckIn,
-    events: &[MachineEvent],
-    published: &[Published],
-    now: Timestamp,
-) -> Result<Answer, StoreError> {
-    let before = machine::authenticate(&mut *connection, secret).await?;
-    let account = account::by_id(&mut *connection, before.account).await?;
+    batch: &[Report],
+) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
     let known = courses.load(&mut *connection).await?;
-    let exposed_by = exposure::of_machine(&mut *connection, &before).await?;
+    let mut callers = caller::find(&mut *connection, batch).await?;
+    let mut changes = Changes {
+        courses: known.iter().map(|known| known.course.clone()).collect(),
+        heard: Heard::default(),
+        exposures: Vec::new(),
+    };
+    let mut answers = Vec::with_capacity(batch.len());
+    for report in batch {
+        answers.push(match callers.remove(report.secret.as_bytes()) {
+            None => Err(StoreError::UnknownMachine),
+            Some(caller) => {
+                Ok(check_in(&mut *connection, &known, &caller, report, &mut changes).await?)
+            }
+        });
+    }
+    changes.heard.write(&mut *connection).await?;
+    exposure::add(connection, &changes.exposures).await?;
+    Ok(answers)
+}
 
+async fn check_in(
+    connection: &mut Connection,
+    known: &[KnownCourse],
+    caller: &Caller,
+    report: &Report,
+    changes: &mut Changes,
+) -> Result<Answer, StoreError> {
+    let Report { check_in, now, .. } = report;
     // Before the report changes what is known of the machine.
     let teller = Teller {
-        machine: &before,
-        stratum: finding::stratum(&before, account.plan != Plan::Free),
-        now,
+        machine: &caller.machine,
+        stratum: finding::stratum(&caller.machine, caller.account.plan != Plan::Free),
+        now: *now,
     };
-    let trials = trials(&known, &before, &exposed_by, published);
+    let trials = trials(
+        known,
+        &caller.machine,
+        &caller.exposed_by,
+        &report.published,
+    );
     silence::end(&mut *connection, &teller, &trials).await?;
-    for told in events.iter().take(EventKind::MAX_EVENTS) {
+    for told in report.events.iter().take(EventKind::MAX_EVENTS) {
         let told = shortened(told.clone());
         take_event(&mut *connection, &teller, &trials, &told).await?;
     }
 
-    let machine = machine::report(&mut *connection, &before, check_in, now).await?;
+    let machine = caller.machine.after(check_in, *now);
     let policy = match &machine.group {
         Some(name) => group::policy(&mut *connection, name).await?,
         None => GroupPolicy::default(),
     };
-    let asker = Asker {
-        account: &account,
-        machine: &machine,
-        exposed_by: &exposed_by,
-        policy,
-        now,
-    };
-    let choice = choice(&asker, check_in, published, &known);
+    let choice = choice(caller, &machine, report, policy, &changes.courses);
     if let Some(rollout) = choice.exposes {
-        exposure::add(connection, &machine, rollout, choice.early, now).await?;
+        changes.expose(&machine, rollout, choice.early, *now);
     }
+    changes.heard.add(&caller.machine, machine.clone());
     let goal = match &choice.offer {
         Offer::Version { version } => Some(*version),
         Offer::UpToDate | Offer::NotYet | Offer::NotCovered => check_in.applied,
     };
     Ok(Answer {
-        account,
+        account: caller.account.clone(),
         machine,
         choice,
         goal,
     })
+}
+
+impl Changes {
+    /// Exposes a machine, and counts it for those that come after it.
+    fn expose(&mut self, machine: &Machine, rollout: RolloutId, early: bool, now: Timestamp) {
+        for course in &mut self.courses {
+            course.exposed += u64::from(course.id == rollout);
+        }
+        self.exposures.push(Exposure {
+            account: machine.account,
+            machine: machine.id.clone(),
+            rollout,
+            early,
+            at: now,
+        });
+    }
 }
 
 /// Keeps the silence of a machine whose last check-in is about to be forgotten.
@@ -211,38 +329,28 @@ async fn take_sign(
     finding::add(connection, &finding).await
 }
 
-/// What is known of a machine that asks where to go.
-struct Asker<'a> {
-    account: &'a Account,
-    machine: &'a Machine,
-    exposed_by: &'a [RolloutId],
-    policy: GroupPolicy,
-    now: Timestamp,
-}
-
 fn choice(
-    asker: &Asker<'_>,
-    check_in: &CheckIn,
-    published: &[Published],
-    known: &[KnownCourse],
+    caller: &Caller,
+    machine: &Machine,
+    report: &Report,
+    policy: GroupPolicy,
+    courses: &[Course],
 ) -> Choice {
-    let (account, machine) = (asker.account, asker.machine);
-    let account_id = account.id.to_string();
+    let account = machine.account.to_string();
     let candidate = Candidate {
-        kernel: &check_in.kernel,
-        applied: check_in.applied,
-        account: &account_id,
-        account_created: account.created,
-        paid: account.plan != Plan::Free,
-        preference: account.early,
+        kernel: &report.check_in.kernel,
+        applied: report.check_in.applied,
+        account: &account,
+        account_created: caller.account.created,
+        paid: caller.account.plan != Plan::Free,
+        preference: caller.account.early,
         machine: machine.id.as_str(),
         machine_created: machine.created,
         group: machine.group.as_ref().map(|group| group.as_str()),
-        exposed_by: asker.exposed_by,
+        exposed_by: &caller.exposed_by,
         over_limit: machine.over_limit,
-        policy: asker.policy,
-        now: asker.now,
+        policy,
+        now: report.now,
     };
-    let courses: Vec<Course> = known.iter().map(|known| known.course.clone()).collect();
-    choose(&candidate, published, &courses)
+    choose(&candidate, &report.published, courses)
 }

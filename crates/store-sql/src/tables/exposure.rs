@@ -1,12 +1,15 @@
 //! Table `exposure`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sqlx::FromRow;
+use suture_protocol::MachineId;
 use suture_rollout::RolloutId;
-use suture_store::{ExposedMachine, InconsistentRow, Machine, StoreError};
+use suture_store::{AccountId, ExposedMachine, InconsistentRow, Machine, StoreError};
 
-use super::dialect::Connection;
-use crate::column::{database, parse, parse_option, time};
+use super::dialect::{Connection, each_row};
+use crate::column::{database, parse, parse_option, time, to_json};
 
 const TABLE: &str = "exposure";
 
@@ -27,32 +30,56 @@ pub async fn of_machine(
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Records an exposure and counts it. The caller's transaction holds the write lock since it
-/// read the count, so the cap holds.
-pub async fn add(
-    connection: &mut Connection,
-    machine: &Machine,
-    rollout: RolloutId,
-    early: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query(
+/// A machine that a rollout comes to now.
+pub struct Exposure {
+    pub account: AccountId,
+    pub machine: MachineId,
+    pub rollout: RolloutId,
+    pub early: bool,
+    pub at: Timestamp,
+}
+
+/// Records exposures and counts them. No other transaction came between the caller's reading of
+/// the counts and this, so the caps hold.
+pub async fn add(connection: &mut Connection, exposures: &[Exposure]) -> Result<(), StoreError> {
+    if exposures.is_empty() {
+        return Ok(());
+    }
+    let columns = |exposure: &Exposure| {
+        let at = exposure.at.as_millisecond();
+        let (account, rollout) = (exposure.account.to_string(), exposure.rollout.to_string());
+        (
+            account,
+            exposure.machine.clone(),
+            rollout,
+            at,
+            exposure.early,
+        )
+    };
+    let rows: Vec<_> = exposures.iter().map(columns).collect();
+    sqlx::query(concat!(
         "INSERT INTO exposure (account_id, machine_id, rollout_id, exposed_ms, early)
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(machine.account.to_string())
-    .bind(machine.id.as_str())
-    .bind(rollout.to_string())
-    .bind(now.as_millisecond())
-    .bind(early)
+         SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, CAST(r.value ->> 3 AS bigint),
+             CAST(r.value ->> 4 AS boolean)
+         FROM ",
+        each_row!("$1")
+    ))
+    .bind(to_json(&rows)?)
     .execute(&mut *connection)
     .await
-    .map_err(database("record an exposure"))?;
-    sqlx::query("UPDATE rollout SET exposed = exposed + 1 WHERE id = $1")
-        .bind(rollout.to_string())
-        .execute(connection)
-        .await
-        .map_err(database("count an exposure"))?;
+    .map_err(database("record exposures"))?;
+    let mut counts = BTreeMap::<String, i64>::new();
+    for (_, _, rollout, ..) in rows {
+        *counts.entry(rollout).or_default() += 1;
+    }
+    for (rollout, count) in counts {
+        sqlx::query("UPDATE rollout SET exposed = exposed + $2 WHERE id = $1")
+            .bind(rollout)
+            .bind(count)
+            .execute(&mut *connection)
+            .await
+            .map_err(database("count exposures"))?;
+    }
     Ok(())
 }
 

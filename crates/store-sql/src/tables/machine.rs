@@ -1,25 +1,26 @@
 //! Table `machine`.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use sqlx::FromRow;
 use suture_kernel::KernelBuild;
 use suture_protocol::MachineId;
 use suture_store::{
-    Account, AccountId, AccountToken, Action, Actor, AuditEntry, CheckIn, Enrolment, FailureText,
-    GroupName, InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, ReportedState,
-    SecretHash, StoreError, Subject, TokenGrant,
+    Account, AccountId, AccountToken, Action, Actor, AuditEntry, Enrolment, FailureText, GroupName,
+    InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, ReportedState, SecretHash,
+    StoreError, Subject, TokenGrant,
 };
 
 use super::course::Courses;
-use super::dialect::Connection;
+use super::dialect::{Connection, each_row};
 use super::{account, audit, check_in, exposure, token};
-use crate::column::{database, parse, parse_option, time};
+use crate::column::{database, parse, parse_option, time, to_json};
 
 const TABLE: &str = "machine";
 
 /// The columns of [`MachineRow`], after a statement's own words.
 macro_rules! with_columns {
-    ($before:literal, $after:literal) => {
+    ($before:literal, $after:expr) => {
         concat!(
             $before,
             " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
@@ -298,43 +299,142 @@ pub async fn authenticate(
     Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
 }
 
-/// Puts a report in the place of the last one.
-pub async fn report(
+/// A machine's report, as the statement's argument: a list, because names would be longer than the
+/// values.
+#[derive(Serialize)]
+struct ReportColumns<'a>(
+    String,
+    &'a str,
+    &'a str,
+    &'a str,
+    &'a str,
+    &'a str,
+    i64,
+    &'a str,
+    i64,
+    &'static str,
+    Option<String>,
+    Option<&'a str>,
+    i64,
+);
+
+impl<'a> ReportColumns<'a> {
+    /// None before the first report.
+    fn new(machine: &'a Machine) -> Option<Self> {
+        let last = machine.last_check_in.as_ref()?;
+        Some(Self(
+            machine.account.to_string(),
+            machine.id.as_str(),
+            machine.kernel.release.as_str(),
+            machine.kernel.architecture.as_str(),
+            machine.kernel.build_id.as_str(),
+            machine.agent_version.as_str(),
+            last.at.as_millisecond(),
+            last.boot_id.as_str(),
+            last.boot_time.as_millisecond(),
+            last.state.as_str(),
+            last.applied.map(|version| version.to_string()),
+            last.state.failure().map(FailureText::as_str),
+            machine.steady_since.as_millisecond(),
+        ))
+    }
+}
+
+/// A machine that reported what it had reported before.
+#[derive(Serialize)]
+struct HeardColumns<'a>(String, &'a str, i64, i64);
+
+impl<'a> HeardColumns<'a> {
+    /// None before the first report.
+    fn new(machine: &'a Machine) -> Option<Self> {
+        Some(Self(
+            machine.account.to_string(),
+            machine.id.as_str(),
+            machine.last_check_in.as_ref()?.at.as_millisecond(),
+            machine.steady_since.as_millisecond(),
+        ))
+    }
+}
+
+/// Machines that were heard of, to be written together.
+#[derive(Default)]
+pub struct Heard {
+    changed: Vec<Machine>,
+    unchanged: Vec<Machine>,
+}
+
+impl Heard {
+    pub fn add(&mut self, before: &Machine, after: Machine) {
+        // The statement for those that say nothing new touches what it must.
+        let moved = Machine {
+            steady_since: before.steady_since,
+            last_check_in: after.last_check_in.clone().map(|last| LastCheckIn {
+                at: before
+                    .last_check_in
+                    .as_ref()
+                    .map_or(last.at, |last| last.at),
+                ..last
+            }),
+            ..after.clone()
+        };
+        if moved == *before {
+            self.unchanged.push(after);
+        } else {
+            self.changed.push(after);
+        }
+    }
+
+    /// Writes what is new of each. The machines are there.
+    pub async fn write(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        let reports = self.changed.iter().filter_map(ReportColumns::new);
+        let times = self.unchanged.iter().filter_map(HeardColumns::new);
+        let (reports, times): (Vec<_>, Vec<_>) = (reports.collect(), times.collect());
+        write(&mut *connection, REPORT, &reports).await?;
+        write(connection, HEAR, &times).await
+    }
+}
+
+/// Puts reports in the place of the last ones.
+const REPORT: &str = concat!(
+    "UPDATE machine AS m SET release = r.value ->> 2, architecture = r.value ->> 3,
+         build_id = r.value ->> 4, agent_version = r.value ->> 5,
+         checked_in_ms = CAST(r.value ->> 6 AS bigint), boot_id = r.value ->> 7,
+         boot_ms = CAST(r.value ->> 8 AS bigint), state = r.value ->> 9,
+         applied = r.value ->> 10, failure = r.value ->> 11,
+         steady_since_ms = CAST(r.value ->> 12 AS bigint)
+     FROM ",
+    each_row!("$1"),
+    " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
+);
+
+/// Moves the times of reports that say nothing new.
+const HEAR: &str = concat!(
+    "UPDATE machine AS m SET checked_in_ms = CAST(r.value ->> 2 AS bigint),
+         steady_since_ms = CAST(r.value ->> 3 AS bigint)
+     FROM ",
+    each_row!("$1"),
+    " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
+);
+
+async fn write<T: Serialize>(
     connection: &mut Connection,
-    before: &Machine,
-    check_in: &CheckIn,
-    now: Timestamp,
-) -> Result<Machine, StoreError> {
-    let heard = before
-        .last_check_in
-        .as_ref()
-        .map_or(before.enrolled, |last| last.at);
-    let steady = now.duration_since(heard).as_secs() <= Machine::SILENCE_SECS;
-    let steady_since = if steady { before.steady_since } else { now };
-    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
-        "UPDATE machine SET release = $3, architecture = $4, build_id = $5, agent_version = $6,
-             checked_in_ms = $7, boot_id = $8, boot_ms = $9, state = $10, applied = $11,
-             failure = $12, steady_since_ms = $13
-         WHERE account_id = $1 AND machine_id = $2 RETURNING",
-        ""
-    ))
-    .bind(before.account.to_string())
-    .bind(before.id.as_str())
-    .bind(check_in.kernel.release.as_str())
-    .bind(check_in.kernel.architecture.as_str())
-    .bind(check_in.kernel.build_id.as_str())
-    .bind(check_in.agent_version.as_str())
-    .bind(now.as_millisecond())
-    .bind(check_in.boot_id.as_str())
-    .bind(check_in.boot_time.as_millisecond())
-    .bind(check_in.state.as_str())
-    .bind(check_in.applied.map(|version| version.to_string()))
-    .bind(check_in.state.failure().map(FailureText::as_str))
-    .bind(steady_since.as_millisecond())
-    .fetch_optional(connection)
-    .await
-    .map_err(database("record a check-in"))?;
-    Ok(row.ok_or(StoreError::UnknownMachine)?.try_into()?)
+    statement: &'static str,
+    rows: &[T],
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let written = sqlx::query(statement)
+        .bind(to_json(&rows)?)
+        .execute(connection)
+        .await
+        .map_err(database("record check-ins"))?;
+    // Each was read in this transaction.
+    if written.rows_affected() == rows.len() as u64 {
+        Ok(())
+    } else {
+        Err(StoreError::UnknownMachine)
+    }
 }
 
 /// Puts a machine into a group, or out of any.

@@ -35,6 +35,7 @@ mod account;
 mod application;
 mod attention;
 mod audit;
+mod caller;
 mod check_in;
 mod course;
 mod draw;
@@ -62,4 +63,5 @@ mod store;
 mod subscription;
 mod token;
 
+pub use check_in::Report;
 pub use course::Courses;

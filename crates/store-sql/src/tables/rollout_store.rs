@@ -1,5 +1,7 @@
 //! The [`RolloutStore`] trait: each method is one transaction around the tables' own functions.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use suture_protocol::{MachineEvent, MachineId};
@@ -11,8 +13,9 @@ use suture_store::{
     RolloutStore, StoreError,
 };
 
+use super::check_in::{self, Report};
 use super::dialect::{self, Database};
-use super::{account, check_in, draw, event, exposure, look, machine, observe, rollout, sizes};
+use super::{account, draw, event, exposure, look, machine, observe, rollout, sizes};
 
 #[async_trait]
 impl RolloutStore for Database {
@@ -38,18 +41,19 @@ impl RolloutStore for Database {
         secret: &MachineSecret,
         report: &CheckIn,
         events: &[MachineEvent],
-        published: &[Published],
+        published: &Arc<[Published]>,
         now: Timestamp,
     ) -> Result<Answer, StoreError> {
-        transaction!(self, |connection| check_in::check_in(
-            connection,
-            &self.courses,
-            secret,
-            report,
-            events,
-            published,
+        let report = Report {
+            secret: secret.hash(),
+            check_in: report.clone(),
+            events: events.to_vec(),
+            published: Arc::clone(published),
             now,
-        ))
+        };
+        let database = self.clone();
+        let work = move |batch| check_in::together(database.clone(), batch);
+        self.reports.submit(report, work).await
     }
 
     async fn observe(

@@ -1,5 +1,7 @@
 //! What owners are told of their machines.
 
+use std::sync::Arc;
+
 use super::{account_with_token, at, check_in, enrol};
 use crate::{Account, Actor, Concern, ReportedState, Store, UntoldConcern};
 
@@ -21,7 +23,7 @@ async fn untold(store: &dyn Store, account: &Account, now: i64) -> Vec<UntoldCon
 
 async fn report(store: &dyn Store, secret: &crate::MachineSecret, state: ReportedState, at_: i64) {
     let answer = store
-        .check_in(secret, &check_in(state), &[], &[], at(at_))
+        .check_in(secret, &check_in(state), &[], &Arc::default(), at(at_))
         .await;
     answer.expect("answered");
 }

@@ -1,5 +1,7 @@
 //! The whole fleet: found in pieces, counted, and its course.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use suture_protocol::MachineState;
 
@@ -47,7 +49,7 @@ async fn a_small_fleet(store: &dyn Store) -> (Account, &'static str) {
             state,
         };
         let answer = store
-            .check_in(&made.secret, &report, &[], &[], at(seconds))
+            .check_in(&made.secret, &report, &[], &Arc::default(), at(seconds))
             .await;
         answer.expect("answered");
     }

@@ -1,0 +1,179 @@
+//! The write-ahead log, and its way into the database file.
+//!
+//! A commit appends the pages that it changed to the log and syncs that. From time to time the
+//! log's pages go to their places in the file (a checkpoint), and the log begins anew. SQLite would
+//! do that within the commit that makes the log long: all who wait for that commit would wait for
+//! thousands of pages. Here a connection of its own moves them while others commit; then the
+//! writer, in its turn, moves the few that came meanwhile, so that the next commit begins the log
+//! anew and cuts it. Who still reads an old state keeps the log from that and is not waited for
+//! (`PASSIVE`); then all is tried again when the log has grown by as much.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+/// Bytes of a log that is worth the work.
+const LONG: u64 = 16 * 1024 * 1024;
+
+/// Bytes to which a log is cut when it begins anew, as text for the statement.
+pub const CUT_TO: &str = "4194304";
+
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+
+/// Nothing to do but to look how long the log is.
+const LOOKING: u8 = 0;
+/// Pages are being moved.
+const MOVING: u8 = 1;
+/// They were moved: the writer can do the rest.
+const MOVED: u8 = 2;
+
+/// The log of a database file.
+#[derive(Debug, Clone)]
+pub struct WriteAheadLog(Arc<Log>);
+
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    mover: SqlitePool,
+    state: AtomicU8,
+    /// The length at which pages are moved next.
+    move_at: AtomicU64,
+}
+
+impl WriteAheadLog {
+    pub async fn open(database: &Path, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        let one = SqlitePoolOptions::new().max_connections(1);
+        Ok(Self(Arc::new(Log {
+            path: path.into(),
+            mover: one.connect_with(options).await?,
+            state: AtomicU8::new(LOOKING),
+            move_at: AtomicU64::new(LONG),
+        })))
+    }
+
+    /// Called before each write transaction; costs a stat(2) as long as the log is short. What
+    /// goes wrong here costs room and nothing else, and is tried again.
+    pub async fn keep_short(&self, writer: &SqlitePool) {
+        match self.0.state.load(Ordering::Acquire) {
+            LOOKING => {
+                let length = self.length();
+                if length < LONG {
+                    self.0.move_at.store(LONG, Ordering::Release);
+                } else if length >= self.0.move_at.load(Ordering::Acquire)
+                    && self.pass(LOOKING, MOVING)
+                {
+                    tokio::spawn(self.clone().move_pages());
+                }
+            }
+            MOVED if self.pass(MOVED, LOOKING) => {
+                let next = self.length() + LONG;
+                self.0.move_at.store(next, Ordering::Release);
+                let _ = sqlx::query(CHECKPOINT).execute(writer).await;
+            }
+            _ => {}
+        }
+    }
+
+    pub async fn close(&self) {
+        self.0.mover.close().await;
+    }
+
+    async fn move_pages(self) {
+        let _ = sqlx::query(CHECKPOINT).execute(&self.0.mover).await;
+        self.0.state.store(MOVED, Ordering::Release);
+    }
+
+    fn length(&self) -> u64 {
+        std::fs::metadata(&self.0.path).map_or(0, |file| file.len())
+    }
+
+    fn pass(&self, from: u8, to: u8) -> bool {
+        let state = &self.0.state;
+        let passed = state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        passed.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::*;
+
+    /// Writes and rewrites rows of a table of its own until so many bytes have gone to the log.
+    async fn write(store: &SqliteStore, bytes: u64) {
+        const ROW: u64 = 1024 * 1024;
+        for _ in 0..bytes / ROW {
+            let mut transaction = store.begin().await.unwrap();
+            sqlx::query("UPDATE heap SET bytes = randomblob($1)")
+                .bind(i64::try_from(ROW).unwrap())
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            transaction.commit().await.unwrap();
+        }
+    }
+
+    async fn store(folder: &Path) -> SqliteStore {
+        let store = SqliteStore::open(&folder.join("suture.db")).await.unwrap();
+        let mut transaction = store.begin().await.unwrap();
+        for statement in [
+            "CREATE TABLE heap (bytes BLOB)",
+            "INSERT INTO heap VALUES (x'')",
+        ] {
+            let done = sqlx::query(statement).execute(&mut *transaction).await;
+            done.unwrap();
+        }
+        transaction.commit().await.unwrap();
+        store
+    }
+
+    fn length(folder: &Path) -> u64 {
+        folder.join("suture.db-wal").metadata().unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_written_for_long_stays_short() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let mut longest = 0;
+        for _ in 0..16 {
+            write(&store, LONG / 4).await;
+            longest = longest.max(length(folder.path()));
+        }
+        assert!(longest >= LONG, "{longest}");
+        assert!(longest <= 3 * LONG, "{longest}");
+    }
+
+    #[tokio::test]
+    async fn who_reads_an_old_state_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).await;
+        let mut reading = store.snapshot().await.unwrap();
+        let count = "SELECT length(bytes) FROM heap";
+        let before: i64 = sqlx::query_scalar(count)
+            .fetch_one(&mut *reading)
+            .await
+            .unwrap();
+        let begun = std::time::Instant::now();
+        write(&store, 3 * LONG).await;
+        assert!(begun.elapsed() < super::super::open::BUSY_TIMEOUT);
+        assert!(length(folder.path()) >= 3 * LONG, "it is still needed");
+        let after: i64 = sqlx::query_scalar(count)
+            .fetch_one(&mut *reading)
+            .await
+            .unwrap();
+        assert_eq!(before, after);
+        drop(reading);
+        write(&store, 3 * LONG).await;
+        assert!(
+            length(folder.path()) <= 3 * LONG,
+            "{}",
+            length(folder.path())
+        );
+    }
+}
