@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test releases holes bench bench-check-ins bench-coverage bench-rollout bench-agent dist lint setup programs
+.PHONY: demo test releases holes bench bench-check-ins bench-million bench-coverage bench-rollout bench-agent dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -48,6 +48,11 @@ bench-rollout: setup
 bench-check-ins: setup
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_check_ins
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_check_ins
+
+## Print how the service holds a fleet that checks in hourly (MACHINES, MINUTES).
+bench-million: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_million
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_million $(or $(MACHINES),100000) $(or $(MINUTES),1)
 
 ## Print what the agent costs a machine: memory, wake-ups, and time beside a bare insmod.
 bench-agent: programs dist
