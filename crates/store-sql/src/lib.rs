@@ -11,6 +11,7 @@
 )]
 
 mod address;
+mod backup;
 mod column;
 mod error;
 mod group_commit;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use suture_store::Store;
 
 pub use address::{AddressError, DatabaseAddress, has_password};
+pub use backup::{BackupError, Summary as BackupSummary, backup, restore};
 pub use error::OpenError;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

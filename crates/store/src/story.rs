@@ -22,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::MachineId;
 
+pub use rollouts::{Moved, after_a_move, before_a_move};
 pub use together::{REFUSED_AGENT, a_refused_check_in_fails_alone};
 
 use crate::{

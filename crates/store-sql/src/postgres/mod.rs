@@ -10,6 +10,7 @@
 mod dialect;
 mod migrate;
 mod open;
+mod restored;
 #[path = "../tables/mod.rs"]
 mod tables;
 

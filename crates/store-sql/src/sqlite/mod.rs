@@ -8,6 +8,7 @@
 mod checkpoint;
 mod dialect;
 mod open;
+mod restored;
 #[path = "../tables/mod.rs"]
 mod tables;
 

@@ -35,6 +35,7 @@ mod account;
 mod application;
 mod attention;
 mod audit;
+mod backup;
 mod caller;
 mod check_in;
 mod course;

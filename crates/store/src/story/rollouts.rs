@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use suture_protocol::{EventId, EventKind, KernelTrouble, MachineEvent};
 use suture_rollout::{
-    EarlyPreference, Harm, Offer, Phase, Plan as RolloutPlan, Published, Scope, Step, decide,
+    EarlyPreference, Harm, Offer, Phase, Plan as RolloutPlan, Published, RolloutId, Scope, Step,
+    Unit, decide,
 };
 
 use super::{account_with_token, at, check_in, enrol, kernel, operator};
@@ -550,4 +551,46 @@ pub async fn each_word_counts_in_one_look(stores: &[Arc<dyn Store>]) {
         }
     }
     assert_eq!(counted, secrets.len() as u64);
+}
+
+/// A rollout that was looked at, and a machine of which nothing was told yet.
+pub struct Moved {
+    rollout: RolloutId,
+    secret: MachineSecret,
+}
+
+/// What a move to another database must not lose: a crash that was counted, and one to come.
+pub async fn before_a_move(store: &dyn Store) -> Moved {
+    let (_, token) = account_with_token(store, "mover@example.org").await;
+    let mut secrets = Vec::new();
+    for number in 1..=2 {
+        let machine = enrol(store, &token.secret, number).await.expect("enrolled");
+        secrets.push(machine.secret);
+    }
+    let mut plan = RolloutPlan::immediate();
+    // Else two crashes of one account would be one piece of evidence.
+    plan.early_group.unit = Unit::Machine;
+    let rollout = begin(store, "401.1", plan, at(60)).await;
+    for secret in &secrets {
+        tell(store, secret, "401.1", &[], at(61)).await;
+    }
+    tell(store, &secrets[0], "401.1", &[event(1, crash())], at(62)).await;
+    let counted = observed(store, &rollout, at(63)).await;
+    assert_eq!(fell(&counted, Harm::Crash), (1, 0));
+    let rollout = look(store, &rollout, at(63)).await;
+    Moved {
+        rollout: rollout.id,
+        secret: secrets.remove(1),
+    }
+}
+
+/// The first crash counts no more, and the next one does.
+pub async fn after_a_move(store: &dyn Store, moved: &Moved) {
+    let rollout = store.rollout(moved.rollout).await.expect("there");
+    let nothing_new = observed(store, &rollout, at(64)).await;
+    assert_eq!(fell(&nothing_new, Harm::Crash), (0, 0));
+    let crashed = [event(2, crash())];
+    tell(store, &moved.secret, "401.1", &crashed, at(65)).await;
+    let counted = observed(store, &rollout, at(66)).await;
+    assert_eq!(fell(&counted, Harm::Crash), (1, 0));
 }

@@ -29,6 +29,11 @@ impl DatabaseArgs {
 
     /// As [`Self::open`], but makes no file.
     pub async fn open_existing(self) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(suture_store_sql::open(&self.existing()?).await?)
+    }
+
+    /// The address of a database that is there, as far as that can be told without a connection.
+    pub fn existing(self) -> anyhow::Result<DatabaseAddress> {
         let address = self.address()?;
         if let DatabaseAddress::File(path) = &address {
             anyhow::ensure!(
@@ -37,10 +42,10 @@ impl DatabaseArgs {
                 path.display()
             );
         }
-        Ok(suture_store_sql::open(&address).await?)
+        Ok(address)
     }
 
-    fn address(self) -> anyhow::Result<DatabaseAddress> {
+    pub fn address(self) -> anyhow::Result<DatabaseAddress> {
         let Some(text) = self.database else {
             let text = std::env::var_os(VARIABLE).filter(|text| !text.is_empty());
             let text = text.as_deref().unwrap_or(OsStr::new(DEFAULT));

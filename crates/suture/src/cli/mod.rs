@@ -2,6 +2,7 @@
 
 mod admin;
 mod advisory;
+mod backup;
 mod build;
 mod database;
 mod differ;
@@ -68,6 +69,10 @@ enum Command {
     Rollout(rollout::Args),
     /// Manage accounts, tokens, machines and operators' keys.
     Admin(admin::Args),
+    /// Write all that the database holds into one file, while the service runs.
+    Backup(backup::BackupArgs),
+    /// Fill an empty database from a backup.
+    Restore(backup::RestoreArgs),
     /// Print a shell's completions for this command.
     Completions(shell::CompletionsArgs),
     /// Write manual pages into a folder.
@@ -95,6 +100,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Rollout(args) => block_on(rollout::run(args)),
         Command::Admin(args) => block_on(admin::run(args)),
+        Command::Backup(args) => block_on(backup::back_up(args)),
+        Command::Restore(args) => block_on(backup::restore(args)),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Demo(args) => crate::scenario::demo::run(&args),
