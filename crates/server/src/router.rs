@@ -108,6 +108,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(repository::metadata))
         .routes(routes!(repository::target))
         .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
         .routes(routes!(openapi_page::openapi_json))
 }

@@ -2,6 +2,8 @@
 
 #[path = "api/billing.rs"]
 mod billing;
+#[path = "api/dashboard.rs"]
+mod dashboard;
 #[path = "api/database.rs"]
 mod database;
 #[path = "api/fleet.rs"]
@@ -12,6 +14,8 @@ mod log;
 mod machines;
 #[path = "api/patches.rs"]
 mod patches;
+#[path = "api/readiness.rs"]
+mod readiness;
 #[path = "api/repository.rs"]
 mod repository;
 #[path = "api/rollouts.rs"]

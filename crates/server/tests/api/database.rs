@@ -26,4 +26,19 @@ impl Database {
         let address = DatabaseAddress::parse(self.0.as_ref()).unwrap();
         suture_store_sql::open(&address).await.unwrap()
     }
+
+    /// Ends it: a server's database is dropped, and a file is left without a table.
+    pub async fn lose(&self) {
+        if crate::ON_POSTGRES {
+            let name = self.0.rsplit('/').next().expect("an address has a name");
+            let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+            PrivatePostgres::shared().statement("postgres", &drop);
+            return;
+        }
+        let file = format!("sqlite://{}", self.0);
+        let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
+        let rename = sqlx::query("ALTER TABLE account RENAME TO lost");
+        rename.execute(&pool).await.unwrap();
+        pool.close().await;
+    }
 }

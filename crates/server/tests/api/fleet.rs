@@ -126,6 +126,7 @@ async fn operators_see_the_fleet_counted_and_find_machines() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert!(text.ends_with("# EOF\n"), "{text}");
+    crate::dashboard::assert_shows(&text);
 
     // The samples of two hours; the service itself keeps one of this hour.
     let groups = world.store.fleet_groups(now()).await.unwrap();

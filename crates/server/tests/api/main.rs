@@ -2,11 +2,13 @@
 //! signed repository.
 
 mod billing;
+mod dashboard;
 mod database;
 mod fleet;
 mod log;
 mod machines;
 mod patches;
+mod readiness;
 mod repository;
 mod rollouts;
 mod servers;

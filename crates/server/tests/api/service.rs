@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 84] = [
+const ROUTES: [(&str, &str); 86] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -35,6 +35,7 @@ const ROUTES: [(&str, &str); 84] = [
     ("get", "/follow.js"),
     ("get", "/healthz"),
     ("get", "/kernels"),
+    ("get", "/livez"),
     ("get", "/machines"),
     ("post", "/machines/early"),
     ("post", "/machines/release"),
@@ -48,6 +49,7 @@ const ROUTES: [(&str, &str); 84] = [
     ("get", "/patches.atom"),
     ("get", "/patches.json"),
     ("get", "/patches/{name}"),
+    ("get", "/readyz"),
     ("get", "/register"),
     ("post", "/register"),
     ("get", "/register/confirm"),

@@ -244,6 +244,11 @@ impl World {
         self.database.open().await
     }
 
+    /// Takes the database away from under the service.
+    pub async fn lose_database(&self) {
+        self.database.lose().await;
+    }
+
     /// Where its e-mails lie.
     pub fn mail(&self) -> PathBuf {
         self.folder.path().join("mail")
