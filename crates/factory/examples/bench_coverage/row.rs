@@ -201,13 +201,9 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
                 more.extend(changes.headers_with(&names));
             }
             Refusal::DoesNotCompile { message, .. } => {
-                let quoted: Vec<String> = message
-                    .split('\'')
-                    .skip(1)
-                    .step_by(2)
-                    .map(str::to_owned)
-                    .collect();
-                more.extend(changes.headers_with(&quoted));
+                let quoted = message.split('\'').skip(1).step_by(2);
+                let names: Vec<String> = quoted.filter_map(last_name).collect();
+                more.extend(changes.headers_with(&names));
             }
             Refusal::Differ {
                 why: suture_differ::Refusal::Unresolved { symbol, .. },
@@ -217,6 +213,13 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
         }
     }
     more
+}
+
+/// `syn_recv_sock` of `smc->ori_af_ops->syn_recv_sock`: what a compiler quotes may be an expression.
+fn last_name(quoted: &str) -> Option<String> {
+    let is_end = |character: char| !character.is_alphanumeric() && character != '_';
+    let mut names = quoted.rsplit(is_end).filter(|name| !name.is_empty());
+    names.next().map(str::to_owned)
 }
 
 fn outcome(result: Result<Trial, FactoryError>, module: &str, modules: &Path) -> Result<Outcome> {
