@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use suture_protocol::{
     CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, Problem, ProblemKind,
+    SplitRequest,
 };
 use thiserror::Error;
 use ureq::http::{Response, StatusCode};
@@ -137,6 +138,11 @@ impl Api {
     /// `POST /v1/machines`.
     pub fn enrol(&self, token: &str, request: &EnrolRequest) -> Result<EnrolResponse, ApiError> {
         self.post("v1/machines", token, request)
+    }
+
+    /// `POST /v1/machines/self/split`.
+    pub fn split(&self, secret: &str, request: &SplitRequest) -> Result<EnrolResponse, ApiError> {
+        self.post("v1/machines/self/split", secret, request)
     }
 
     /// `POST /v1/check-in`.

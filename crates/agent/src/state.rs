@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
-use suture_protocol::{CheckInResponse, KernelNotice, Withdrawal};
+use suture_protocol::{CheckInResponse, KernelNotice, MachineId, Withdrawal};
 use suture_rollout::Offer;
 use thiserror::Error;
 use tracing::warn;
@@ -59,6 +59,12 @@ pub struct State {
     /// A patch was loaded from a folder: the cache is applied after a restart, enabled or not.
     #[serde(default)]
     pub loaded_by_hand: bool,
+    /// The id of a machine whose disk is a copy; none: what `/etc/machine-id` gives.
+    #[serde(default)]
+    pub own_id: Option<MachineId>,
+    /// The id that it asked for and was not seen to get: the answer may have been lost.
+    #[serde(default)]
+    pub wanted_id: Option<MachineId>,
 }
 
 /// This machine's place at a service.

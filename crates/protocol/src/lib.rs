@@ -13,7 +13,7 @@ mod target;
 pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
 pub use machine::{
     CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, Held, HeldBy, MachineId,
-    MachineState, Withdrawal,
+    MachineState, SplitRequest, Withdrawal,
 };
 pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,

@@ -22,6 +22,12 @@ use crate::{KernelNotice, MachineEvent};
 pub struct MachineId(String);
 
 impl MachineId {
+    /// For a machine whose disk is a copy: 122 random bits (source: RFC 9562, version 4).
+    pub fn from_random_bytes(bytes: [u8; 16]) -> Self {
+        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        Self(id.simple().to_string())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -186,6 +192,18 @@ pub struct CheckInResponse {
     /// Something other than a rollout keeps the machine from new versions.
     #[serde(default)]
     pub held: Option<Held>,
+    /// Several machines check in with this machine's secret: a disk was copied. The one that is
+    /// told so is to become one of its own by `POST /v1/machines/self/split`.
+    #[serde(default)]
+    pub copied: bool,
+}
+
+/// `POST /v1/machines/self/split`, with the shared secret as bearer. It is answered like an
+/// enrolment. Sent again with the same id it gives a new secret and counts once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SplitRequest {
+    /// Random; not the shared one.
+    pub machine_id: MachineId,
 }
 
 /// Why a machine is not offered what its rollouts would bring to it. What it has stays.

@@ -294,6 +294,9 @@ impl From<StoreError> for ApiError {
                 or: "ask this service's operator for more".to_owned(),
             },
             StoreError::UnknownGroup { .. } => Self::NoSuchGroup,
+            error @ StoreError::NotCopied => Self::Conflict {
+                reason: error.to_string(),
+            },
             StoreError::UnknownOperator => Self::UnknownOperator,
             StoreError::UnknownLink => Self::NoSuchLink,
             StoreError::UnknownRollout { .. } => Self::NoSuchRollout,

@@ -103,6 +103,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(operator_keys::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(machines::enrol))
+        .routes(routes!(machines::split))
         .routes(routes!(machines::release_self))
         .routes(routes!(check_in::check_in))
         .routes(routes!(repository::metadata))

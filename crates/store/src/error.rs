@@ -32,6 +32,9 @@ pub enum StoreError {
     },
     #[error("the {plan} plan covers {limit} machines, and {limit} are enrolled")]
     MachineLimit { plan: Plan, limit: u32 },
+    /// A machine wanted to be told apart from others, and there are none.
+    #[error("no other machine checks in with this machine's secret")]
+    NotCopied,
     #[error("there is no rollout `{id}`")]
     UnknownRollout { id: RolloutId },
     #[error("rollout `{id}` covers `{scope}` already; withdraw it first")]

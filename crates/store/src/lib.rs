@@ -8,6 +8,7 @@ mod account;
 mod attention;
 mod audit;
 mod billing;
+mod boots;
 mod check_in;
 mod clock;
 mod error;
@@ -33,6 +34,7 @@ pub use audit::{Action, Actor, AuditEntry, Subject};
 pub use billing::{
     BillingStore, CustomerId, Subscription, SubscriptionId, SubscriptionState, SubscriptionStatus,
 };
+pub use boots::Boots;
 pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};

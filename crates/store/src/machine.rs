@@ -5,8 +5,8 @@ use suture_kernel::KernelBuild;
 use suture_protocol::{EnrolRequest, MachineId};
 
 use crate::{
-    AccountId, AgentVersion, CheckIn, GroupName, Hostname, InvalidText, LastCheckIn, MachineSecret,
-    Plan, TokenId,
+    AccountId, AgentVersion, Boots, CheckIn, GroupName, Hostname, InvalidText, LastCheckIn,
+    MachineSecret, Plan, TokenId,
 };
 
 /// An enrolled machine. Its id is unique within its account.
@@ -33,6 +33,8 @@ pub struct Machine {
     pub steady_since: Timestamp,
     /// None: not heard of since its enrolment.
     pub last_check_in: Option<LastCheckIn>,
+    /// Where it checked in from lately.
+    pub boots: Boots,
 }
 
 impl Machine {
@@ -57,6 +59,7 @@ impl Machine {
                 state: check_in.state.clone(),
                 applied: check_in.applied,
             }),
+            boots: self.boots.seen(&check_in.boot_id),
             ..self.clone()
         }
     }

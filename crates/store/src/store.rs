@@ -98,6 +98,16 @@ pub trait Store:
     /// The machine that a presented secret stands for.
     async fn authenticate_machine(&self, secret: &MachineSecret) -> Result<Machine, StoreError>;
 
+    /// Makes one of several machines that check in with the same secret, because a disk was
+    /// copied, a machine of its own with this id: the one that checked in last. It counts. Asked
+    /// again with the id, as when the answer was lost, it gets a new secret.
+    async fn split_machine(
+        &self,
+        secret: &MachineSecret,
+        id: &MachineId,
+        now: Timestamp,
+    ) -> Result<Enrolment, StoreError>;
+
     /// Releases the machine that the secret stands for: `livepatch disable`.
     async fn release_self(
         &self,

@@ -7,6 +7,7 @@
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
 mod attention;
+mod copies;
 mod fleet;
 mod leases;
 mod operators;
@@ -49,6 +50,7 @@ pub async fn run(store: Arc<dyn Store>) {
     fleet::run(store).await;
     plans::run(store).await;
     attention::run(store).await;
+    copies::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors

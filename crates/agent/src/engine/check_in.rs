@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use suture_protocol::{CheckInRequest, CheckInResponse, MachineState};
+use tracing::warn;
 use url::Url;
 
 use super::Engine;
@@ -30,7 +31,7 @@ impl Session {
         HttpTransport::new(self.agent.clone(), self.server.clone(), self.secret.clone())
     }
 
-    fn api(&self) -> Api {
+    pub(super) fn api(&self) -> Api {
         Api::new(self.agent.clone(), self.server.clone())
     }
 }
@@ -82,8 +83,10 @@ impl Engine {
         self.enter(Reason::CheckDue, Stage::Checking);
         let asked = self.ask(session, patience).await;
         // An answer is followed by whoever asked.
-        if asked.is_err() {
-            self.rest(Reason::NoAnswer);
+        match &asked {
+            Err(_) => self.rest(Reason::NoAnswer),
+            Ok(answer) if answer.copied => self.tell_apart(session).await?,
+            Ok(_) => {}
         }
         asked
     }
@@ -122,6 +125,21 @@ impl Engine {
             })?;
         }
         answer
+    }
+
+    /// What this answer offers is taken with the shared secret, which stays good for others.
+    async fn tell_apart(&self, session: &Session) -> Result<(), Failure> {
+        let Err(failure) = self.split(session).await else {
+            return Ok(());
+        };
+        let why = failure.one_line();
+        warn!("this machine's disk is a copy, and it could not become one of its own: {why}");
+        let held = format!("its disk is a copy of another machine's: {why}");
+        self.memory.change(&self.dir, |state| {
+            if let Some(last) = &mut state.last_success {
+                last.held = Some(held);
+            }
+        })
     }
 
     fn check_in_request(&self) -> Result<CheckInRequest, Failure> {

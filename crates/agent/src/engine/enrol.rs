@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use suture_advisory::PatchVersion;
-use suture_protocol::EnrolRequest;
+use suture_protocol::{EnrolRequest, MachineId, SplitRequest};
 use tracing::info;
 
-use super::check_in::{call, not_enabled};
+use super::check_in::{Session, call, not_enabled};
+use super::witness::random_bytes;
 use super::{Asked, Engine, Refreshed};
 use crate::api::Api;
 use crate::config;
@@ -58,9 +59,41 @@ impl Engine {
         self.refresh_locked(Asked::ByHand).await
     }
 
+    /// The id of `/etc/machine-id`, or of its own where the disk is a copy.
+    pub(super) fn machine_id(&self) -> MachineId {
+        let own = self.memory.state().own_id;
+        own.unwrap_or_else(|| self.facts.machine_id.clone())
+    }
+
+    /// Becomes a machine of its own: others check in with the same secret, because a disk was
+    /// copied. Until it succeeds the shared secret serves; the account may have no room.
+    pub(super) async fn split(&self, session: &Session) -> Result<(), Failure> {
+        let wanted = match self.memory.state().wanted_id {
+            Some(wanted) => wanted,
+            None => MachineId::from_random_bytes(random_bytes()?),
+        };
+        // Before the call: if its answer is lost, the next one is for the same machine.
+        self.memory.change(&self.dir, |state| {
+            state.wanted_id = Some(wanted.clone());
+        })?;
+        let (api, secret) = (session.api(), session.secret.clone());
+        let request = SplitRequest {
+            machine_id: wanted.clone(),
+        };
+        let answer = call(move || api.split(&secret, &request)).await?;
+        self.dir
+            .write_secret(&answer.machine_secret)
+            .map_err(|error| Failure::from_error(&error))?;
+        info!("this machine's disk is a copy; it is machine {wanted} from now on");
+        self.memory.change(&self.dir, |state| {
+            state.own_id = Some(wanted);
+            state.wanted_id = None;
+        })
+    }
+
     fn enrol_request(&self) -> EnrolRequest {
         EnrolRequest {
-            machine_id: self.facts.machine_id.clone(),
+            machine_id: self.machine_id(),
             hostname: self.facts.hostname.clone(),
             kernel: self.facts.kernel.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -67,7 +67,7 @@ impl Engine {
         Ok(StatusReport {
             now,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            machine_id: self.facts.machine_id.clone(),
+            machine_id: self.machine_id(),
             cpu_model: self.facts.cpu_model.clone(),
             boot_time: self.facts.boot_time,
             uptime_secs: uptime.try_into().unwrap_or(0),

@@ -56,12 +56,8 @@ impl Engine {
     }
 
     fn event(&self, kind: EventKind) -> Result<MachineEvent, Failure> {
-        let mut bytes = [0; 16];
-        rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| {
-            Failure::new("the kernel gives no random number").because(error.to_string())
-        })?;
         Ok(MachineEvent {
-            id: EventId::from_random_bytes(bytes),
+            id: EventId::from_random_bytes(random_bytes()?),
             at: self.clock.now(),
             boot_id: self.facts.boot_id.clone(),
             kind,
@@ -236,4 +232,13 @@ impl Engine {
 /// At most as long as the protocol asks.
 pub(super) fn shortened(text: &str) -> String {
     text::one_line(text, EventKind::MAX_TEXT_CHARS)
+}
+
+/// For ids.
+pub(super) fn random_bytes() -> Result<[u8; 16], Failure> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| {
+        Failure::new("the kernel gives no random number").because(error.to_string())
+    })?;
+    Ok(bytes)
 }

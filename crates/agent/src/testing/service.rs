@@ -16,8 +16,8 @@ use object::{BinaryFormat, Endianness, SectionKind};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EnrolResponse, EventKind, Held, KernelNotice, Manifest,
-    Problem, ProblemKind, TargetKind, TargetName, Withdrawal,
+    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, EventKind, Held, KernelNotice,
+    MachineId, Manifest, Problem, ProblemKind, SplitRequest, TargetKind, TargetName, Withdrawal,
 };
 use suture_repository::{Content, InitOptions, NewTarget, Publisher, init};
 use suture_rollout::Offer;
@@ -43,6 +43,13 @@ pub struct Desk {
     pub withdrawn: Option<Withdrawal>,
     pub notice: Option<KernelNotice>,
     pub held: Option<Held>,
+    /// Other machines have the same secret.
+    pub copied: bool,
+    /// The ids for which machines were split, and what the next one is refused with.
+    pub splits: Vec<MachineId>,
+    /// The machine that was enrolled last.
+    pub enrolled_id: Option<MachineId>,
+    pub split_problem: Option<Problem>,
     /// Keeps what a check-in says, and lets its answer get lost.
     pub loses_answers: bool,
     pub check_ins: Vec<CheckInRequest>,
@@ -128,6 +135,10 @@ impl Service {
             withdrawn: None,
             notice: None,
             held: None,
+            copied: false,
+            splits: Vec::new(),
+            enrolled_id: None,
+            split_problem: None,
             loses_answers: false,
             check_ins: Vec::new(),
             modules: Vec::new(),
@@ -262,6 +273,7 @@ fn routes(app: App) -> axum::Router {
     axum::Router::new()
         .route("/v1/machines", post(enrol))
         .route("/v1/machines/self", delete(release))
+        .route("/v1/machines/self/split", post(split))
         .route("/v1/check-in", post(check_in))
         .route("/v1/repository/{folder}/{file}", get(file))
         .with_state(app)
@@ -290,7 +302,11 @@ fn broken(status: StatusCode) -> Response<Body> {
     (status, "<html><h1>Bad gateway</h1></html>").into_response()
 }
 
-async fn enrol(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
+async fn enrol(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(request): Json<EnrolRequest>,
+) -> Response<Body> {
     let mut desk = app.desk.lock().unwrap();
     if let Some(status) = desk.broken {
         return broken(status);
@@ -303,6 +319,28 @@ async fn enrol(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
         return problem(ProblemKind::UnknownToken, StatusCode::UNAUTHORIZED, detail);
     }
     desk.enrolled = true;
+    desk.enrolled_id = Some(request.machine_id);
+    let answer = EnrolResponse {
+        machine_secret: SECRET.to_owned(),
+        plan: "free".to_owned(),
+    };
+    Json(answer).into_response()
+}
+
+async fn split(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(request): Json<SplitRequest>,
+) -> Response<Body> {
+    let mut desk = app.desk.lock().unwrap();
+    if bearer(&headers) != SECRET {
+        return unknown_machine();
+    }
+    desk.splits.push(request.machine_id);
+    if let Some(answer) = desk.split_problem.clone() {
+        return (StatusCode::FORBIDDEN, Json(answer)).into_response();
+    }
+    desk.copied = false;
     let answer = EnrolResponse {
         machine_secret: SECRET.to_owned(),
         plan: "free".to_owned(),
@@ -361,6 +399,7 @@ async fn check_in(
         withdrawn: desk.withdrawn.clone(),
         notice: desk.notice.clone(),
         held: desk.held.clone(),
+        copied: desk.copied,
     })
     .into_response()
 }

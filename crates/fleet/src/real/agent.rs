@@ -227,6 +227,7 @@ mod tests {
             coming: None,
             withdrawn: None,
             held: None,
+            copied: false,
             notice: None,
         }
     }

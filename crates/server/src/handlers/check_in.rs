@@ -109,6 +109,7 @@ fn response(
         withdrawn: choice.withdrawn.and_then(withdrawal),
         notice: None,
         held: None,
+        copied: answer.machine.boots.are_of_copies(),
     }
 }
 

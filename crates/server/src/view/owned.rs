@@ -27,6 +27,8 @@ pub struct OwnedMachine {
     pub withdrawn: Option<String>,
     /// The account's plan does not cover it.
     pub over_limit: bool,
+    /// Several machines check in as this one: its disk was copied.
+    pub copied: bool,
 }
 
 /// Whether a machine is in the early group of the patch that is current for its kernel.
@@ -65,6 +67,7 @@ impl OwnedMachine {
             early: early(machine, account, published, rollouts),
             withdrawn: applied.and_then(|version| withdrawn(machine, version, rollouts)),
             over_limit: machine.over_limit,
+            copied: machine.boots.are_of_copies(),
         }
     }
 }

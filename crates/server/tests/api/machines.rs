@@ -231,3 +231,34 @@ async fn no_secret_gets_into_the_log() {
         assert!(!log.contains(&hidden[12..]), "a secret was logged");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_disk_become_machines_of_their_own() {
+    let world = World::new().await;
+    let (account, token) = world.account(Plan::Free).await;
+    let secret = world.enrolled(&token, 1);
+    let boots = [
+        "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1",
+        "7c1d2e3f-4a5b-4c6d-8e7f-901a2b3c4d5e",
+    ];
+    let told: Vec<bool> = [0, 1, 0, 1]
+        .map(|boot: usize| {
+            let request = suture_protocol::CheckInRequest {
+                boot_id: boots[boot].to_owned(),
+                ..check_in_request()
+            };
+            world.check_in(&secret, &request).copied
+        })
+        .into();
+    assert_eq!(told, [false, false, false, true]);
+    let request = serde_json::json!({ "machine_id": "c".repeat(32) });
+    let split = world.post("/v1/machines/self/split", &secret, &request);
+    let own = split.json::<EnrolResponse>().machine_secret;
+    assert_ne!(own, secret);
+    assert!(!world.check_in(&own, &check_in_request()).copied);
+    assert_eq!(world.store.machines(account.id).await.unwrap().len(), 2);
+    let other = serde_json::json!({ "machine_id": "d".repeat(32) });
+    let refused = world.post("/v1/machines/self/split", &secret, &other);
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.problem().kind, ProblemKind::Conflict);
+}

@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 86] = [
+const ROUTES: [(&str, &str); 87] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -82,6 +82,7 @@ const ROUTES: [(&str, &str); 86] = [
     ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),
+    ("post", "/v1/machines/self/split"),
     ("get", "/v1/operator-keys"),
     ("post", "/v1/operator-keys"),
     ("delete", "/v1/operator-keys/{id}"),

@@ -8,7 +8,7 @@ use suture_protocol::MachineId;
 use suture_store::{
     Account, AccountId, AccountToken, Action, Actor, AuditEntry, Enrolment, FailureText, GroupName,
     InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, ReportedState, SecretHash,
-    StoreError, Subject, TokenGrant,
+    StoreError, Subject, TokenId,
 };
 
 use super::course::Courses;
@@ -24,7 +24,7 @@ macro_rules! with_columns {
         concat!(
             $before,
             " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
-              token_id, created_ms, enrolled_ms, group_name, over_limit, steady_since_ms, checked_in_ms,
+              token_id, created_ms, enrolled_ms, group_name, over_limit, boots, steady_since_ms, checked_in_ms,
               boot_id, boot_ms, state, applied, failure ",
             $after
         )
@@ -47,6 +47,7 @@ pub struct MachineRow {
     enrolled_ms: i64,
     group_name: Option<String>,
     over_limit: bool,
+    boots: String,
     steady_since_ms: i64,
     #[sqlx(flatten)]
     check_in: CheckInColumns,
@@ -82,6 +83,7 @@ impl TryFrom<MachineRow> for Machine {
             enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
             group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
             over_limit: row.over_limit,
+            boots: parse(TABLE, "boots", &row.boots)?,
             steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
             last_check_in: row.check_in.try_into()?,
         })
@@ -132,7 +134,8 @@ pub async fn enrol(
         None => check_limit(&mut *connection, &grant.account).await?,
     }
     let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
-    let machine = upsert(&mut *connection, &grant, new, secret.hash(), now).await?;
+    let of = (grant.account.id, grant.token.id);
+    let machine = upsert(&mut *connection, of, new, secret.hash(), now).await?;
     let action = if renewed {
         Action::RenewMachine
     } else {
@@ -245,7 +248,7 @@ async fn let_in(connection: &mut Connection, account: AccountId) -> Result<(), S
 
 async fn upsert(
     connection: &mut Connection,
-    grant: &TokenGrant,
+    (account, token): (AccountId, TokenId),
     new: &NewMachine,
     secret: SecretHash,
     now: Timestamp,
@@ -263,18 +266,18 @@ async fn upsert(
                  WHEN $10 - coalesce(machine.checked_in_ms, machine.enrolled_ms) > $11 THEN $10
                  ELSE machine.steady_since_ms END,
              checked_in_ms = NULL, boot_id = NULL, boot_ms = NULL, state = NULL,
-             applied = NULL, failure = NULL
+             applied = NULL, failure = NULL, boots = ''
          RETURNING",
         ""
     ))
-    .bind(grant.account.id.to_string())
+    .bind(account.to_string())
     .bind(new.id.as_str())
     .bind(new.hostname.as_str())
     .bind(new.kernel.release.as_str())
     .bind(new.kernel.architecture.as_str())
     .bind(new.kernel.build_id.as_str())
     .bind(new.agent_version.as_str())
-    .bind(grant.token.id.to_string())
+    .bind(token.to_string())
     .bind(secret.as_bytes().as_slice())
     .bind(now.as_millisecond())
     .bind(Machine::SILENCE_SECS * 1000)
@@ -316,6 +319,7 @@ struct ReportColumns<'a>(
     Option<String>,
     Option<&'a str>,
     i64,
+    String,
 );
 
 impl<'a> ReportColumns<'a> {
@@ -336,6 +340,7 @@ impl<'a> ReportColumns<'a> {
             last.applied.map(|version| version.to_string()),
             last.state.failure().map(FailureText::as_str),
             machine.steady_since.as_millisecond(),
+            machine.boots.to_string(),
         ))
     }
 }
@@ -401,7 +406,7 @@ const REPORT: &str = concat!(
          checked_in_ms = CAST(r.value ->> 6 AS bigint), boot_id = r.value ->> 7,
          boot_ms = CAST(r.value ->> 8 AS bigint), state = r.value ->> 9,
          applied = r.value ->> 10, failure = r.value ->> 11,
-         steady_since_ms = CAST(r.value ->> 12 AS bigint)
+         steady_since_ms = CAST(r.value ->> 12 AS bigint), boots = r.value ->> 13
      FROM ",
     each_row!("$1"),
     " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
@@ -467,6 +472,69 @@ pub async fn set_group(
     };
     audit::add(connection, line).await?;
     Ok(changed)
+}
+
+/// See [`suture_store::Store::split_machine`].
+pub async fn split(
+    connection: &mut Connection,
+    secret: &MachineSecret,
+    id: &MachineId,
+    now: Timestamp,
+) -> Result<Enrolment, StoreError> {
+    let shared = authenticate(&mut *connection, secret).await?;
+    let account = account::by_id(&mut *connection, shared.account).await?;
+    let known = find(&mut *connection, account.id, id).await?;
+    let renewed = known.is_some();
+    if *id == shared.id || !renewed && !shared.boots.are_of_copies() {
+        return Err(StoreError::NotCopied);
+    }
+    if !renewed {
+        check_limit(&mut *connection, &account).await?;
+    }
+    let new = NewMachine {
+        id: id.clone(),
+        hostname: shared.hostname.clone(),
+        kernel: shared.kernel.clone(),
+        agent_version: shared.agent_version.clone(),
+    };
+    let own = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
+    let of = (account.id, shared.token);
+    let machine = upsert(&mut *connection, of, &new, own.hash(), now).await?;
+    let by = Actor::Machine(shared.id.clone());
+    let line = AuditEntry {
+        reason: Some(format!("told apart from {}", shared.id)),
+        ..line(&machine, Action::EnrolMachine, &by, now)
+    };
+    audit::add(&mut *connection, line).await?;
+    let machine = match &shared.group {
+        Some(group) => set_group(&mut *connection, account.id, id, Some(group), &by, now).await?,
+        None => machine,
+    };
+    keep_boots_of_others(connection, &shared).await?;
+    Ok(Enrolment {
+        machine,
+        secret: own,
+        plan: account.plan,
+        renewed,
+    })
+}
+
+/// Of a machine whose last boot has become another one.
+async fn keep_boots_of_others(
+    connection: &mut Connection,
+    shared: &Machine,
+) -> Result<(), StoreError> {
+    let Some(last) = &shared.last_check_in else {
+        return Ok(());
+    };
+    sqlx::query("UPDATE machine SET boots = $3 WHERE account_id = $1 AND machine_id = $2")
+        .bind(shared.account.to_string())
+        .bind(shared.id.as_str())
+        .bind(shared.boots.without(&last.boot_id).to_string())
+        .execute(connection)
+        .await
+        .map_err(database("tell machines apart"))?;
+    Ok(())
 }
 
 pub async fn release_self(

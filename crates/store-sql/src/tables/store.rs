@@ -116,6 +116,17 @@ impl Store for Database {
         machine::authenticate(&mut *self.read().await?, secret).await
     }
 
+    async fn split_machine(
+        &self,
+        secret: &MachineSecret,
+        id: &MachineId,
+        now: Timestamp,
+    ) -> Result<Enrolment, StoreError> {
+        transaction!(self, |connection| machine::split(
+            connection, secret, id, now
+        ))
+    }
+
     async fn release_self(
         &self,
         secret: &MachineSecret,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use suture_protocol::{Held, HeldBy, KernelNotice, MachineState, OpenHole, Withdrawal};
+use suture_protocol::{
+    Held, HeldBy, KernelNotice, MachineState, OpenHole, Problem, ProblemKind, Withdrawal,
+};
 use suture_rollout::Offer;
 
 use crate::status::{CheckReport, Coverage, PatchState, WithdrawalReport};
@@ -209,5 +211,55 @@ async fn what_the_plan_does_not_cover_is_told_and_stays() {
     );
     service.desk().held = None;
     machine.engine.refresh(false).await.unwrap();
+    assert_eq!(machine.engine.report().await.unwrap().rollout.held, None);
+}
+
+#[tokio::test]
+async fn a_copied_disk_becomes_a_machine_of_its_own() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await;
+    let shared = machine.engine.report().await.unwrap().machine_id;
+    service.desk().copied = true;
+    machine.engine.refresh(false).await.unwrap();
+    let own = machine.engine.report().await.unwrap().machine_id;
+    assert_ne!(own, shared);
+    assert_eq!(service.desk().splits, std::slice::from_ref(&own));
+    machine.engine.refresh(false).await.unwrap();
+    assert_eq!(service.desk().splits.len(), 1, "once");
+    // It stays who it is when it is released and enabled again.
+    machine.engine.disable().await.unwrap();
+    machine.engine.enable(TOKEN).await.unwrap();
+    assert_eq!(service.desk().enrolled_id, Some(own));
+}
+
+#[tokio::test]
+async fn a_copy_for_which_there_is_no_room_says_so_and_asks_for_the_same_id_again() {
+    let service = Service::start().await;
+    let machine = Machine::with_patch(&service, "104.1").await;
+    service.desk().copied = true;
+    service.desk().split_problem = Some(Problem::new(
+        ProblemKind::MachineLimit,
+        403,
+        "The free plan covers 3 machines here.".to_owned(),
+    ));
+    let before = machine.engine.report().await.unwrap().machine_id;
+    machine.engine.refresh(false).await.unwrap();
+    let report = machine.engine.report().await.unwrap();
+    assert_eq!(
+        report.patch,
+        applied("104.1"),
+        "it goes on with the shared secret"
+    );
+    assert_eq!(report.machine_id, before);
+    let held = report.rollout.held.unwrap();
+    assert!(
+        held.contains("a copy of another machine's") && held.contains("3 machines"),
+        "{held}"
+    );
+    service.desk().split_problem = None;
+    machine.engine.refresh(false).await.unwrap();
+    let splits = service.desk().splits.clone();
+    assert_eq!(splits.len(), 2);
+    assert_eq!(splits[0], splits[1], "or a lost answer would count twice");
     assert_eq!(machine.engine.report().await.unwrap().rollout.held, None);
 }
