@@ -1,7 +1,6 @@
 //! The whole fleet as pages, for operators.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
-use suture_store::{Actor, InvalidText, Plan, StoreError, TokenId};
+use suture_store::{InvalidText, Plan, StoreError, TokenId};
 
 use super::accounts::{AccountSearch, account_id, plan, summary};
 use super::audit::{AuditSearch, page as audit_lines};
@@ -17,9 +16,10 @@ use super::fleet::{MachineSearch, of_account, view};
 use crate::html::{Nav, PageResult, private};
 use crate::lists;
 use crate::operator::OperatorSession;
+use crate::own_form::OperatorsForm;
 use crate::picture::{Layers, MAX_LAYERS, layers, number};
 use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, check_form_token, form_token};
+use crate::session::form_token;
 use crate::state::AppState;
 use crate::view::{
     AccountPage, AccountSummary, AuditPage, Counted, FleetMoment, FleetView, MachinePage,
@@ -322,7 +322,6 @@ fn form(account: &str, action: &str) -> String {
 /// What an operator does to an account; each form has what it needs.
 #[derive(Deserialize)]
 pub struct AccountForm {
-    token: String,
     #[serde(default)]
     plan: String,
     /// A number of machines; empty: what the plan says.
@@ -358,17 +357,9 @@ pub struct AccountForm {
 pub async fn change(
     State(app): State<AppState>,
     Path((id, change)): Path<(String, String)>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(sent): Form<AccountForm>,
+    OperatorsForm { by, form: sent, .. }: OperatorsForm<AccountForm>,
 ) -> PageResult<Response> {
-    let SameSite = same_site?;
-    let session = session?.0.ok_or(ApiError::NotAnOperator)?;
-    let name = session.operator().ok_or(ApiError::NotAnOperator)?.clone();
-    let account = account_id(&id)?;
-    let action = form(&account.to_string(), &change);
-    check_form_token(session.secret.expose(), &action, &sent.token)?;
-    let (by, now) = (Actor::Operator(name), app.clock.now());
+    let (account, now) = (account_id(&id)?, app.clock.now());
     let done = match change.as_str() {
         "plan" => {
             let plan: Plan = plan(&sent.plan)?;

@@ -1,20 +1,19 @@
 //! Groups of machines as a page, for operators.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::civil::Date;
 use serde::Deserialize;
 use suture_rollout::GroupPolicy;
-use suture_store::{Actor, GroupName, InvalidText};
+use suture_store::{GroupName, InvalidText};
 
 use crate::html::{Nav, PageResult, private};
 use crate::lists::end_of;
 use crate::operator::OperatorSession;
-use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, check_form_token, form_token};
+use crate::own_form::OperatorsForm;
+use crate::session::form_token;
 use crate::state::AppState;
 use crate::view::{GroupView, PolicyView};
 
@@ -56,7 +55,6 @@ pub async fn show(
 /// A policy as a form has it: what is empty says nothing.
 #[derive(Deserialize)]
 pub struct PolicyForm {
-    token: String,
     name: String,
     /// `yes` if the box is ticked.
     #[serde(default)]
@@ -107,17 +105,10 @@ impl PolicyForm {
 )]
 pub async fn set(
     State(app): State<AppState>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<PolicyForm>,
+    OperatorsForm { by, form, .. }: OperatorsForm<PolicyForm>,
 ) -> PageResult<Response> {
-    let SameSite = same_site?;
-    let session = session?.0.ok_or(ApiError::NotAnOperator)?;
-    let operator = session.operator().ok_or(ApiError::NotAnOperator)?.clone();
-    check_form_token(session.secret.expose(), POLICY, &form.token)?;
     let name: GroupName = form.name.trim().parse()?;
-    let (policy, by) = (form.policy()?, Actor::Operator(operator));
-    let now = app.clock.now();
+    let (policy, now) = (form.policy()?, app.clock.now());
     app.store.set_group_policy(&name, &policy, &by, now).await?;
     Ok(Redirect::to(POLICY).into_response())
 }
@@ -128,7 +119,6 @@ mod tests {
 
     fn form(pin: &str, delay_days: &str, cut_off: &str) -> PolicyForm {
         PolicyForm {
-            token: String::new(),
             name: "slow".to_owned(),
             hold: String::new(),
             pin: pin.to_owned(),

@@ -1,18 +1,18 @@
 //! Changing a rollout by hand in a browser: a page that asks why, and the deed.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use suture_rollout::RolloutId;
-use suture_store::{Actor, OperatorName};
+use suture_store::OperatorName;
 
 use super::rollouts::{ChangeKind, MAX_REASON_CHARS, apply, rollout_id};
 use crate::html::{Nav, PageResult, private};
+use crate::own_form::OperatorsForm;
 use crate::problem::{ApiError, ApiResult};
-use crate::session::{MaybeSession, SameSite, Session, check_form_token, form_token};
+use crate::session::{MaybeSession, Session, form_token};
 use crate::state::AppState;
 use crate::view::RolloutSummary;
 
@@ -67,7 +67,6 @@ impl ChangeKind {
 
 #[derive(Deserialize)]
 pub struct ChangeForm {
-    token: String,
     #[serde(default)]
     reason: String,
     /// `yes` if the box is ticked.
@@ -129,17 +128,11 @@ pub async fn ask(
 pub async fn act(
     State(app): State<AppState>,
     Path((id, kind)): Path<(String, String)>,
-    same_site: ApiResult<SameSite>,
-    session: ApiResult<MaybeSession>,
-    Form(form): Form<ChangeForm>,
+    sent: OperatorsForm<ChangeForm>,
 ) -> PageResult<Response> {
     let (id, kind) = (rollout_id(&id)?, ChangeKind::named(&kind)?);
-    let SameSite = same_site?;
-    let session = session?.0.ok_or(ApiError::NotAnOperator)?;
-    let name = operator(&session)?;
-    check_form_token(session.secret.expose(), &action(id, kind), &form.token)?;
+    let OperatorsForm { session, by, form } = sent;
     let refusal = if form.confirmed == "yes" {
-        let by = Actor::Operator(name.clone());
         match apply(&app, id, kind, &form.reason, &by).await {
             Ok(()) => return Ok(Redirect::to(&format!("/rollouts/{id}")).into_response()),
             Err(error @ ApiError::Unacceptable(_)) => error.detail(),
