@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use suture_store::{Clock, Concern, Job, LeaseState, ServerId, Store, StoreError, UntoldConcern};
+use suture_store::{Clock, Concern, Job, ServerId, Store, StoreError, UntoldConcern};
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::alone::alone;
 use crate::error::chain;
 use crate::post::{Letter, Post};
 
@@ -23,13 +24,14 @@ const SILENCE: SignedDuration = SignedDuration::from_hours(24);
 /// Between two letters to the same owner.
 const REST: SignedDuration = SignedDuration::from_hours(12);
 
-/// Concerns that one look tells of.
+/// Concerns that are read at once.
 const AT_ONCE: u32 = 1000;
 
 /// Machines that a letter names.
 const NAMED: usize = 20;
 
-/// Writes letters, for ever, soon after a call. Of several copies of the service one does.
+/// Writes letters, for ever, soon after a call. Of several copies of the service one at a
+/// time does.
 pub async fn run(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -39,15 +41,8 @@ pub async fn run(
 ) {
     let server = ServerId::random();
     loop {
-        let lease = store.take_lease(Job::WriteLetters, server, LOOK * 2).await;
-        let done = match lease {
-            Ok(LeaseState::Ours { .. }) => {
-                tell(store.as_ref(), clock.now(), &post, &machines_page).await
-            }
-            Ok(LeaseState::Theirs) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
+        let work = tell(store.as_ref(), clock.now(), &post, &machines_page);
+        if let Err(error) = alone(store.as_ref(), (Job::WriteLetters, server), work).await {
             let cause = chain(&error);
             warn!(
                 error = cause,
@@ -72,7 +67,26 @@ async fn tell(
     let heard = now.saturating_sub(SILENCE).unwrap_or(Timestamp::MIN);
     let rested = now.saturating_sub(REST).unwrap_or(Timestamp::MIN);
     store.forget_past_concerns(heard).await?;
-    let untold = store.untold_concerns(heard, rested, AT_ONCE).await?;
+    let mut after = None;
+    loop {
+        let untold = store.untold_concerns(heard, rested, after, AT_ONCE).await?;
+        let untold = of_whole_accounts(&untold, AT_ONCE as usize);
+        let Some(last) = untold.last() else {
+            return Ok(());
+        };
+        // Beyond an owner whose mail does not leave there are others.
+        after = Some(last.account);
+        tell_each(store, untold, now, post, machines_page).await?;
+    }
+}
+
+async fn tell_each(
+    store: &dyn Store,
+    untold: &[UntoldConcern],
+    now: Timestamp,
+    post: &Post,
+    machines_page: &str,
+) -> Result<(), StoreError> {
     for concerns in untold.chunk_by(|one, next| one.account == next.account) {
         let letter = Letter::Attention {
             lines: &lines(concerns),
@@ -88,6 +102,20 @@ async fn tell(
         store.concerns_told(concerns[0].account, &told, now).await?;
     }
     Ok(())
+}
+
+/// Without the last account's where a full piece may hold a part of them: they come first in the
+/// next one. An account that fills a piece by itself gets what is in it, and the rest with its next
+/// letter.
+fn of_whole_accounts(piece: &[UntoldConcern], full: usize) -> &[UntoldConcern] {
+    let (Some(first), Some(last)) = (piece.first(), piece.last()) else {
+        return piece;
+    };
+    if piece.len() < full || first.account == last.account {
+        return piece;
+    }
+    let others = piece.iter().take_while(|it| it.account != last.account);
+    &piece[..others.count()]
 }
 
 /// A line for each concern.
@@ -123,6 +151,24 @@ mod tests {
             hostname: format!("web-{number}").parse().unwrap(),
             concern,
         }
+    }
+
+    #[test]
+    fn an_owners_concerns_are_not_torn_apart() {
+        let mut accounts = [AccountId::random(), AccountId::random()];
+        accounts.sort_unstable();
+        let of = |account: usize| UntoldConcern {
+            account: accounts[account],
+            ..concern(1, Concern::Silent)
+        };
+        let told = |whose: &[usize], full| {
+            let piece: Vec<_> = whose.iter().map(|account| of(*account)).collect();
+            of_whole_accounts(&piece, full).len()
+        };
+        assert_eq!(told(&[0, 0, 1], 3), 2, "more of the second may follow");
+        assert_eq!(told(&[0, 0, 1], 4), 3, "there are no more");
+        assert_eq!(told(&[0, 0, 0], 3), 3, "it fills the piece by itself");
+        assert_eq!(told(&[], 3), 0);
     }
 
     #[test]

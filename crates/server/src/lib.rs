@@ -3,6 +3,7 @@
 //! What a machine loads is proven by the repository's metadata, never by this service: its
 //! check-in answers name a version and nothing else.
 
+mod alone;
 mod attention;
 mod bearer;
 mod billing;
@@ -22,6 +23,7 @@ mod metrics;
 mod names;
 pub mod notices;
 mod operator;
+pub mod outgoing;
 mod own_form;
 mod password;
 mod patches;

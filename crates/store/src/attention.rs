@@ -71,13 +71,14 @@ pub trait AttentionStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Account, StoreError>;
 
-    /// What owners were not told yet, sorted by account, at most so many concerns: of machines
-    /// whose owner wants letters and got none since `rested`. A machine that was last heard of
-    /// before `heard` is silent.
+    /// What owners were not told yet, sorted by account, of accounts after this one, at most so
+    /// many concerns: of machines whose owner wants letters and got none since `rested`. A
+    /// machine that was last heard of before `heard` is silent.
     async fn untold_concerns(
         &self,
         heard: Timestamp,
         rested: Timestamp,
+        after: Option<AccountId>,
         at_most: u32,
     ) -> Result<Vec<UntoldConcern>, StoreError>;
 

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use suture_store::{
-    Account, Clock, CustomerId, Job, LeaseState, ServerId, Store, StoreError, Subscription,
+    Account, AccountId, Clock, CustomerId, Job, ServerId, Store, StoreError, Subscription,
     SubscriptionState, SubscriptionStatus,
 };
 use thiserror::Error;
 use tracing::{info, warn};
 use url::Url;
 
+use crate::alone::alone;
 use crate::error::chain;
 use crate::{ServerError, StripeConfig};
 
@@ -52,7 +53,7 @@ pub enum BillingError {
     Store(#[from] StoreError),
     /// Others wrote each time while Stripe was asked.
     #[error("the subscription of account `{account}` changes faster than it can be read")]
-    Busy { account: suture_store::AccountId },
+    Busy { account: AccountId },
 }
 
 /// The payment provider, and what is kept of it.
@@ -149,11 +150,7 @@ impl Billing {
     }
 
     /// Ends whatever an account pays for, at once: before it is deleted.
-    pub async fn cancel(
-        &self,
-        store: &dyn Store,
-        account: suture_store::AccountId,
-    ) -> Result<(), BillingError> {
+    pub async fn cancel(&self, store: &dyn Store, account: AccountId) -> Result<(), BillingError> {
         let Some(known) = store.subscription(account).await? else {
             return Ok(());
         };
@@ -166,7 +163,7 @@ impl Billing {
     }
 
     /// Asks for the price, and again for subscriptions that were not asked about for long, for
-    /// ever. Of several copies of the service one does the second.
+    /// ever. Of several copies of the service one at a time does the second.
     pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
         let server = ServerId::random();
         loop {
@@ -174,8 +171,9 @@ impl Billing {
                 let cause = chain(&error);
                 warn!(error = cause, "cannot ask Stripe for the price: {cause}");
             }
-            let looked = self.refresh_stale(store.as_ref(), clock.as_ref(), server);
-            if let Err(error) = looked.await {
+            let work = self.refresh_stale(store.as_ref(), clock.as_ref());
+            let job = (Job::RefreshSubscriptions, server);
+            if let Err(error) = alone(store.as_ref(), job, work).await {
                 let cause = chain(&error);
                 warn!(error = cause, "cannot refresh subscriptions: {cause}");
             }
@@ -197,12 +195,7 @@ impl Billing {
         &self,
         store: &dyn Store,
         clock: &dyn Clock,
-        server: ServerId,
     ) -> Result<(), BillingError> {
-        let job = Job::RefreshSubscriptions;
-        if store.take_lease(job, server, LOOK * 2).await? == LeaseState::Theirs {
-            return Ok(());
-        }
         let since = clock.now().saturating_sub(STALE).unwrap_or(Timestamp::MIN);
         let stale = store.stale_subscriptions(since, ASKED_AT_ONCE).await?;
         for known in stale {

@@ -9,11 +9,10 @@ use serde::de::DeserializeOwned;
 use suture_store::{Account, CustomerId, SubscriptionId, SubscriptionState, SubscriptionStatus};
 use thiserror::Error;
 use ureq::http;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use url::Url;
 
 use super::price::Price;
-use crate::StripeConfig;
+use crate::{StripeConfig, outgoing};
 
 /// The version of the API that the answers are read as; Stripe keeps serving it.
 const VERSION: &str = "2024-06-20";
@@ -101,20 +100,7 @@ impl Stripe {
                 "`{api}` would carry Stripe's key unprotected: expected https"
             ));
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let found = rustls_native_certs::load_native_certs().certs;
-        let roots = found.iter().map(|it| Certificate::from_der(it).to_owned());
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(provider)
-            .root_certs(RootCerts::new_with_certs(&roots.collect::<Vec<_>>()));
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("suture/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
+        let agent = outgoing::client(outgoing::system_roots(), PATIENCE);
         let config = config.clone();
         let inner = Arc::new(Inner { config, agent });
         Ok(Self { inner })

@@ -33,9 +33,10 @@ impl AttentionStore for Database {
         &self,
         heard: Timestamp,
         rested: Timestamp,
+        after: Option<AccountId>,
         at_most: u32,
     ) -> Result<Vec<UntoldConcern>, StoreError> {
-        untold(&mut *self.read().await?, heard, rested, at_most).await
+        untold(&mut *self.read().await?, heard, rested, after, at_most).await
     }
 
     async fn concerns_told(
@@ -90,6 +91,7 @@ async fn untold(
     connection: &mut Connection,
     heard: Timestamp,
     rested: Timestamp,
+    after: Option<AccountId>,
     at_most: u32,
 ) -> Result<Vec<UntoldConcern>, StoreError> {
     let rows: Vec<ConcernRow> = sqlx::query_as(concat!(
@@ -100,11 +102,13 @@ async fn untold(
          JOIN machine m ON m.account_id = c.account_id AND m.machine_id = c.machine_id
          LEFT JOIN told t ON t.account_id = c.account_id AND t.machine_id = c.machine_id
              AND t.concern = c.concern
-         WHERE t.concern IS NULL AND a.letters AND (a.lettered_ms IS NULL OR a.lettered_ms < $2)
-         ORDER BY c.account_id, m.hostname, c.machine_id, c.concern LIMIT $3"
+         WHERE c.account_id > $3 AND t.concern IS NULL AND a.letters
+             AND (a.lettered_ms IS NULL OR a.lettered_ms < $2)
+         ORDER BY c.account_id, m.hostname, c.machine_id, c.concern LIMIT $4"
     ))
     .bind(heard.as_millisecond())
     .bind(rested.as_millisecond())
+    .bind(after.map_or(String::new(), |account| account.to_string()))
     .bind(i64::from(at_most))
     .fetch_all(connection)
     .await

@@ -15,8 +15,15 @@ const DAY: i64 = 86_400;
 async fn untold(store: &dyn Store, account: &Account, now: i64) -> Vec<UntoldConcern> {
     let (heard, rested) = (at(now - DAY), at(now - DAY / 2));
     store.forget_past_concerns(heard).await.expect("forgotten");
-    let found = store.untold_concerns(heard, rested, 1000).await;
+    let found = store.untold_concerns(heard, rested, None, 1000).await;
     let mut found = found.expect("read");
+    let places: Vec<_> = found.iter().map(|concern| concern.account).collect();
+    assert!(places.is_sorted());
+    let after = store
+        .untold_concerns(heard, rested, Some(account.id), 1000)
+        .await;
+    let after = after.expect("read");
+    assert!(after.iter().all(|concern| concern.account > account.id));
     found.retain(|concern| concern.account == account.id);
     found
 }

@@ -1,16 +1,16 @@
 //! Calls to a running service with an operator's key.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use suture_protocol::Problem;
+use suture_server::outgoing;
 use suture_store::OperatorKey;
 use ureq::http;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts};
 use url::Url;
 
 /// For a whole call.
@@ -33,20 +33,10 @@ impl Client {
             server.scheme() == "https" || is_loopback(&server),
             "`{server}` would carry the operator's key unprotected: expected an https address"
         );
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(provider)
-            .root_certs(roots(ca)?);
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("suture/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(PATIENCE));
         Ok(Self {
             server,
             key,
-            agent: config.build().into(),
+            agent: outgoing::client(roots(ca)?, PATIENCE),
         })
     }
 
@@ -115,10 +105,7 @@ impl Client {
 
 fn roots(ca: Option<&Path>) -> anyhow::Result<RootCerts> {
     let Some(path) = ca else {
-        let found = rustls_native_certs::load_native_certs().certs;
-        let certificates = found.iter().map(|it| Certificate::from_der(it).to_owned());
-        let certificates: Vec<_> = certificates.collect();
-        return Ok(RootCerts::new_with_certs(&certificates));
+        return Ok(outgoing::system_roots());
     };
     let pem = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
