@@ -33,7 +33,6 @@ pub enum ApiError {
     },
     /// This service sells no subscriptions.
     NothingSold,
-    NoSuchGroup,
     /// No such file in the repository.
     NoSuchFile,
     NoSuchRollout,
@@ -92,7 +91,6 @@ impl ApiError {
             | Self::NoRegistration => StatusCode::FORBIDDEN,
             Self::NoSuchFile
             | Self::NothingSold
-            | Self::NoSuchGroup
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -118,7 +116,6 @@ impl ApiError {
             Self::MachineLimit { .. } => ProblemKind::MachineLimit,
             Self::NoSuchFile
             | Self::NothingSold
-            | Self::NoSuchGroup
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -159,7 +156,6 @@ impl ApiError {
                 "This service sells no subscriptions; its operator gives accounts their plans."
                     .to_owned()
             }
-            Self::NoSuchGroup => "There is no such group.".to_owned(),
             Self::UnknownOperator => "This operator's key was never issued, or was revoked. \
                 `suture admin operator-key` at the vendor's command line makes and lists keys."
                 .to_owned(),
@@ -293,7 +289,6 @@ impl From<StoreError> for ApiError {
                 limit,
                 or: "ask this service's operator for more".to_owned(),
             },
-            StoreError::UnknownGroup { .. } => Self::NoSuchGroup,
             error @ StoreError::NotCopied => Self::Conflict {
                 reason: error.to_string(),
             },

@@ -3,7 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use suture_store::{Actor, NewAccount, OperatorStore as _, Plan, Store, StoreError, story};
+use jiff::Timestamp;
+use suture_kernel::KernelBuild;
+use suture_store::{
+    AccountId, AccountToken, Actor, CheckIn, NewAccount, NewMachine, OperatorStore as _, Plan,
+    ReportedState, RolloutStore as _, Store, StoreError, story,
+};
 use suture_store_sql::{OpenError, SqliteStore};
 use tempfile::TempDir;
 
@@ -65,6 +70,90 @@ async fn a_refused_check_in_fails_alone() {
     let statement = sqlx::AssertSqlSafe(statement);
     sqlx::query(statement).execute(&pool).await.unwrap();
     story::a_refused_check_in_fails_alone(Arc::new(store)).await;
+}
+
+/// Check-ins at the same moment, of which one comes from a machine whose row holds nonsense.
+#[tokio::test]
+async fn a_machine_whose_row_cannot_be_read_fails_alone() {
+    let (store, folder) = empty().await;
+    let store = Arc::new(store);
+    let (account, token) = subscriber(store.as_ref()).await;
+    let mut secrets = Vec::new();
+    for number in 1..=16 {
+        let new = machine(number);
+        let made = store.enrol_machine(&token, &new, now()).await.unwrap();
+        secrets.push(made.secret);
+    }
+    let url = format!("sqlite://{}", folder.path().join("suture.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let spoiled = sqlx::query("UPDATE machine SET boots = 'x' WHERE machine_id = $1")
+        .bind(machine(7).id.as_str())
+        .execute(&pool);
+    assert_eq!(spoiled.await.unwrap().rows_affected(), 1);
+
+    let tasks: Vec<_> = secrets
+        .into_iter()
+        .map(|secret| {
+            let (store, report) = (Arc::clone(&store), report());
+            tokio::spawn(async move {
+                let published = Arc::default();
+                let told = store.check_in(&secret, &report, &[], &published, now());
+                told.await
+            })
+        })
+        .collect();
+    for (number, task) in (1..).zip(tasks) {
+        let told = task.await.unwrap();
+        let unreadable = matches!(told, Err(StoreError::InconsistentRow(_)));
+        assert_eq!(unreadable, number == 7, "machine {number}: {told:?}");
+        assert!(unreadable || told.is_ok(), "machine {number}: {told:?}");
+    }
+    let listed = store.machines(account).await;
+    assert!(matches!(listed, Err(StoreError::InconsistentRow(_))));
+}
+
+async fn subscriber(store: &SqliteStore) -> (AccountId, AccountToken) {
+    let by = Actor::Operator("operator".parse().unwrap());
+    let new = NewAccount {
+        email: "ada@example.org".parse().unwrap(),
+        plan: Plan::Subscription,
+    };
+    let account = store.create_account(&new, &by, now()).await.unwrap().id;
+    let label = "first".parse().unwrap();
+    let token = store.create_token(account, &label, &by, now()).await;
+    (account, token.unwrap().secret)
+}
+
+fn kernel() -> KernelBuild {
+    KernelBuild {
+        release: "6.1.0-53-amd64".parse().unwrap(),
+        architecture: "amd64".parse().unwrap(),
+        build_id: "ab".repeat(20).parse().unwrap(),
+    }
+}
+
+fn machine(number: u8) -> NewMachine {
+    NewMachine {
+        id: format!("{number:032x}").parse().unwrap(),
+        hostname: format!("web-{number}").parse().unwrap(),
+        kernel: kernel(),
+        agent_version: "0.1.0".parse().unwrap(),
+    }
+}
+
+fn report() -> CheckIn {
+    CheckIn {
+        kernel: kernel(),
+        boot_id: "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1".parse().unwrap(),
+        boot_time: now(),
+        agent_version: "0.1.0".parse().unwrap(),
+        state: ReportedState::Unapplied,
+        applied: None,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
 }
 
 /// A database of the first version, with a machine and the log of its making.

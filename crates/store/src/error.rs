@@ -4,7 +4,7 @@ use suture_protocol::MachineId;
 use suture_rollout::{InvalidPhase, RolloutId, Scope};
 use thiserror::Error;
 
-use crate::{AccountId, EmailAddress, GroupName, OperatorKeyId, Plan, TokenId};
+use crate::{AccountId, EmailAddress, OperatorKeyId, Plan, TokenId};
 
 /// An error of the database itself.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,8 +49,6 @@ pub enum StoreError {
     /// A link from an e-mail was presented that was used, is over, or was never sent.
     #[error("the link is not known, was used, or is over")]
     UnknownLink,
-    #[error("there is no group `{group}`")]
-    UnknownGroup { group: GroupName },
     #[error(transparent)]
     InconsistentRow(#[from] InconsistentRow),
     #[error("the system gives no random bytes")]

@@ -20,9 +20,6 @@ pub trait GroupStore: Send + Sync {
     /// All groups, by their names.
     async fn groups(&self) -> Result<Vec<Group>, StoreError>;
 
-    /// A group.
-    async fn group(&self, name: &GroupName) -> Result<Group, StoreError>;
-
     /// Sets what holds for a group's machines from their next check-in on; one that says nothing
     /// takes the policy away. A group without machines may have one.
     async fn set_group_policy(

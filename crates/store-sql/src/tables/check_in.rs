@@ -6,6 +6,7 @@
 //! between. Should the database refuse a batch for what is in it, each of its check-ins is tried
 //! alone, so that none fails for another's sake.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +15,9 @@ use suture_rollout::{
     Candidate, Choice, Course, GroupPolicy, Harm, Offer, Phase, Published, RolloutId, Stratum,
     Unit, choose,
 };
-use suture_store::{Answer, CheckIn, Machine, Plan, SecretHash, Sign, StoreError, shortened};
+use suture_store::{
+    Answer, CheckIn, GroupName, Machine, Plan, SecretHash, Sign, StoreError, shortened,
+};
 
 use super::caller::{self, Caller};
 use super::course::{Courses, KnownCourse};
@@ -104,6 +107,12 @@ fn for_each(batch: &[Report], error: StoreError) -> Vec<Result<Answer, StoreErro
     batch.iter().map(one).collect()
 }
 
+/// What all check-ins of a batch are decided by.
+struct Known {
+    courses: Vec<KnownCourse>,
+    policies: HashMap<GroupName, GroupPolicy>,
+}
+
 /// What the check-ins of a batch change, to be written together.
 struct Changes {
     /// With the exposures of this batch counted, so that the cap holds within it.
@@ -118,10 +127,20 @@ async fn check_ins(
     courses: &Courses,
     batch: &[Report],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-    let known = courses.load(&mut *connection).await?;
     let mut callers = caller::find(&mut *connection, batch).await?;
+    let grouped = callers
+        .values()
+        .any(|caller| caller.machine.group.is_some());
+    let known = Known {
+        courses: courses.load(&mut *connection).await?,
+        policies: match grouped {
+            true => group::policies(&mut *connection).await?,
+            false => HashMap::new(),
+        },
+    };
+    let of_rollouts = known.courses.iter().map(|known| known.course.clone());
     let mut changes = Changes {
-        courses: known.iter().map(|known| known.course.clone()).collect(),
+        courses: of_rollouts.collect(),
         heard: Heard::default(),
         exposures: Vec::new(),
     };
@@ -141,7 +160,7 @@ async fn check_ins(
 
 async fn check_in(
     connection: &mut Connection,
-    known: &[KnownCourse],
+    known: &Known,
     caller: &Caller,
     report: &Report,
     changes: &mut Changes,
@@ -154,7 +173,7 @@ async fn check_in(
         now: *now,
     };
     let trials = trials(
-        known,
+        &known.courses,
         &caller.machine,
         &caller.exposed_by,
         &report.published,
@@ -166,10 +185,11 @@ async fn check_in(
     }
 
     let machine = caller.machine.after(check_in, *now);
-    let policy = match &machine.group {
-        Some(name) => group::policy(&mut *connection, name).await?,
-        None => GroupPolicy::default(),
-    };
+    let policy = machine
+        .group
+        .as_ref()
+        .and_then(|name| known.policies.get(name));
+    let policy = policy.copied().unwrap_or_default();
     let choice = choice(caller, &machine, report, policy, &changes.courses);
     if let Some(rollout) = choice.exposes {
         changes.expose(&machine, rollout, choice.early, *now);

@@ -1,5 +1,7 @@
 //! Table `group_policy`, and the groups that machines are in.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -18,14 +20,6 @@ const TABLE: &str = "group_policy";
 impl GroupStore for Database {
     async fn groups(&self) -> Result<Vec<Group>, StoreError> {
         all(&mut *self.read().await?).await
-    }
-
-    async fn group(&self, name: &GroupName) -> Result<Group, StoreError> {
-        let groups = all(&mut *self.read().await?).await?;
-        let found = groups.into_iter().find(|group| group.name == *name);
-        found.ok_or_else(|| StoreError::UnknownGroup {
-            group: name.clone(),
-        })
     }
 
     async fn set_group_policy(
@@ -84,18 +78,19 @@ async fn all(connection: &mut Connection) -> Result<Vec<Group>, StoreError> {
     Ok(groups.collect::<Result<_, _>>()?)
 }
 
-/// What holds for a group's machines.
-pub async fn policy(
+/// What holds for the machines of each group that has a policy. Those are few: operators write
+/// them by hand.
+pub async fn policies(
     connection: &mut Connection,
-    name: &GroupName,
-) -> Result<GroupPolicy, StoreError> {
-    let policy: Option<String> =
-        sqlx::query_scalar("SELECT policy FROM group_policy WHERE group_name = $1")
-            .bind(name.as_str())
-            .fetch_optional(connection)
-            .await
-            .map_err(database("find a group's policy"))?;
-    Ok(read(policy.as_deref())?)
+) -> Result<HashMap<GroupName, GroupPolicy>, StoreError> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT group_name, policy FROM group_policy")
+        .fetch_all(connection)
+        .await
+        .map_err(database("read the groups' policies"))?;
+    let policy = |(name, policy): (String, String)| {
+        Ok::<_, InconsistentRow>((parse(TABLE, "group_name", &name)?, read(Some(&policy))?))
+    };
+    Ok(rows.into_iter().map(policy).collect::<Result<_, _>>()?)
 }
 
 async fn set(
