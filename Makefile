@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test releases holes bench bench-check-ins bench-million bench-coverage bench-rollout bench-agent dist lint setup programs
+.PHONY: demo test releases holes bench bench-check-ins bench-million bench-year bench-coverage bench-rollout bench-agent dist lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -12,8 +12,11 @@ demo: programs
 	@target/x86_64-unknown-linux-gnu/debug/suture demo --folder demo
 
 ## Run all tests, those that boot real kernels included.
-test: lint programs
-	@scripts/step "tests" $(CARGO) test --workspace
+# Programs and tests are compiled by one command: it gives both the same features of each library,
+# so none is compiled twice.
+test: lint
+	@scripts/step "compiling Suture and its tests" $(CARGO) build --workspace --bins --tests
+	@scripts/step "tests" $(CARGO) test --workspace --bins --lib --tests
 
 lint: setup
 	@scripts/step "formatting" $(CARGO) fmt --all --check
@@ -53,6 +56,11 @@ bench-check-ins: setup
 bench-million: setup
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_million
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_million $(or $(MACHINES),100000) $(or $(MINUTES),1)
+
+## Print what a year of a fleet leaves in the database (MACHINES).
+bench-year: setup
+	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_year
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_year $(or $(MACHINES),2000)
 
 ## Print what the agent costs a machine: memory, wake-ups, and time beside a bare insmod.
 bench-agent: programs dist

@@ -61,7 +61,7 @@ impl RootFile {
 
     /// Whether `next` may take this root's place: the next version, signed by this root's keys
     /// (source: TUF specification 1.0, 5.3.4 and 5.3.5).
-    fn is_followed_by(&self, next: &Self) -> bool {
+    pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
         self.version().checked_add(1) == Some(next.version())
             && self.root.signed.verify_role(&next.root).is_ok()
     }
@@ -204,7 +204,7 @@ pub(crate) fn follow(first: RootFile, next: impl Fn(&str) -> Option<Vec<u8>>) ->
     roots
 }
 
-fn root_name(version: u64) -> String {
+pub(crate) fn root_name(version: u64) -> String {
     format!("{version}.root.json")
 }
 

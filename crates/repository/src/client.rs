@@ -12,6 +12,7 @@ use tough::{ExpirationEnforcement, IntoVec, Repository, RepositoryLoader, Transp
 use crate::cache::{self, Cache};
 use crate::client_error::ClientError;
 use crate::expiry::{self, Expiry};
+use crate::files::Files;
 use crate::folder::{FolderTransport, Location};
 use crate::limits::Limits;
 use crate::published::{self, PublishedTarget};
@@ -151,6 +152,11 @@ impl Client {
     pub fn check(&self, name: &TargetName, bytes: &[u8]) -> Result<(), ClientError> {
         let target = self.require(name)?;
         compare(&name.to_string(), bytes, target.length, &target.sha256)
+    }
+
+    /// What a copy of the repository needs.
+    pub fn files(&self) -> Files {
+        Files::of(&self.repository)
     }
 
     /// The expiries of all four roles.

@@ -8,12 +8,13 @@ use crate::layout::Layout;
 
 /// Held while a repository is changed; the kernel lets go of it when its process ends.
 #[derive(Debug)]
-pub(crate) struct PublisherLock {
-    _file: File,
+pub struct PublisherLock {
+    file: File,
 }
 
 impl PublisherLock {
-    pub(crate) fn take(layout: &Layout) -> Result<Self, RepositoryError> {
+    /// Does not wait: whoever is at work is named.
+    pub fn take(layout: &Layout) -> Result<Self, RepositoryError> {
         let path = layout.lock();
         let file = File::options()
             .create(true)
@@ -31,7 +32,7 @@ impl PublisherLock {
                 },
             })?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(RepositoryError::Locked {
                 dir: layout.dir().to_owned(),
             }),
@@ -41,5 +42,13 @@ impl PublisherLock {
                 source,
             }),
         }
+    }
+}
+
+impl Drop for PublisherLock {
+    /// A child that another thread makes at this moment has the open file as well, until it runs
+    /// its program: closing ours would leave the lock to it.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn prune(layout: &Layout, versions: &Versions) -> Result<(), Reposito
     let entries = fs::read_dir(&dir).map_err(RepositoryError::io("list", &dir))?;
     for entry in entries {
         let entry = entry.map_err(RepositoryError::io("list", &dir))?;
-        if is_old(&entry.file_name().to_string_lossy(), versions) {
+        if is_superseded(&entry.file_name().to_string_lossy(), versions) {
             let path = entry.path();
             fs::remove_file(&path).map_err(RepositoryError::io("remove", path))?;
         }
@@ -24,7 +24,8 @@ pub(crate) fn prune(layout: &Layout, versions: &Versions) -> Result<(), Reposito
     Ok(())
 }
 
-fn is_old(name: &str, versions: &Versions) -> bool {
+/// Whether a file of the folder `metadata` is so old that no reader can ask for it any more.
+pub fn is_superseded(name: &str, versions: &Versions) -> bool {
     let Some((number, role)) = name.split_once('.') else {
         return false;
     };
@@ -50,7 +51,7 @@ mod tests {
             timestamp: 99,
         };
         for old in ["1.targets.json", "19.snapshot.json"] {
-            assert!(is_old(old, &versions), "{old}");
+            assert!(is_superseded(old, &versions), "{old}");
         }
         for kept in [
             "2.targets.json",
@@ -59,7 +60,7 @@ mod tests {
             "timestamp.json",
             "x",
         ] {
-            assert!(!is_old(kept, &versions), "{kept}");
+            assert!(!is_superseded(kept, &versions), "{kept}");
         }
     }
 }

@@ -135,22 +135,31 @@ impl Recorder {
     }
 
     async fn read(&self, url: &Url) -> Result<Vec<u8>, TransportError> {
-        let mut stream = self.inner.fetch(url.clone()).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk?;
-            if (bytes.len() + chunk.len()) as u64 > self.limit {
-                let cause = TooLong { limit: self.limit };
-                return Err(TransportError::new_with_cause(
-                    TransportErrorKind::Other,
-                    url,
-                    cause,
-                ));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
+        read_bounded_url(self.inner.as_ref(), url, self.limit).await
     }
+}
+
+/// Reads a file to its end, or fails when it is longer than `limit` bytes.
+pub(crate) async fn read_bounded_url(
+    transport: &(dyn Transport + Send + Sync),
+    url: &Url,
+    limit: u64,
+) -> Result<Vec<u8>, TransportError> {
+    let mut stream = transport.fetch(url.clone()).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        if (bytes.len() + chunk.len()) as u64 > limit {
+            let other = TransportErrorKind::Other;
+            return Err(TransportError::new_with_cause(
+                other,
+                url,
+                TooLong { limit },
+            ));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 #[async_trait]

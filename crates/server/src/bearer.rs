@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use suture_store::{AccountToken, MachineSecret};
+use suture_store::{AccountToken, InvalidSecret, MachineSecret};
 
 use crate::problem::ApiError;
 
@@ -24,6 +24,26 @@ impl BearerKind for AccountToken {
 }
 
 impl BearerKind for MachineSecret {
+    const REFUSAL: fn() -> ApiError = || ApiError::UnknownMachine;
+}
+
+/// Who asks for a module: a machine, or by an account's token another service that mirrors this
+/// one.
+pub enum ModuleReader {
+    Machine(MachineSecret),
+    Mirror(AccountToken),
+}
+
+impl FromStr for ModuleReader {
+    type Err = InvalidSecret;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSecret> {
+        let machine = text.parse().map(Self::Machine);
+        machine.or_else(|_| text.parse().map(Self::Mirror))
+    }
+}
+
+impl BearerKind for ModuleReader {
     const REFUSAL: fn() -> ApiError = || ApiError::UnknownMachine;
 }
 

@@ -31,6 +31,10 @@ pub enum ApiError {
     NotFromStripe {
         reason: String,
     },
+    /// A module was asked for by the token of an account with a limit.
+    MirrorWithLimit {
+        limit: u32,
+    },
     /// This service sells no subscriptions.
     NothingSold,
     /// No such file in the repository.
@@ -85,6 +89,7 @@ impl ApiError {
                 StatusCode::UNAUTHORIZED
             }
             Self::MachineLimit { .. }
+            | Self::MirrorWithLimit { .. }
             | Self::ForeignForm
             | Self::NotAnOperator
             | Self::NotTheOwner
@@ -113,7 +118,7 @@ impl ApiError {
             Self::UnknownToken => ProblemKind::UnknownToken,
             Self::UnknownMachine => ProblemKind::UnknownMachine,
             Self::UnknownOperator => ProblemKind::UnknownOperator,
-            Self::MachineLimit { .. } => ProblemKind::MachineLimit,
+            Self::MachineLimit { .. } | Self::MirrorWithLimit { .. } => ProblemKind::MachineLimit,
             Self::NoSuchFile
             | Self::NothingSold
             | Self::NoSuchPatch
@@ -152,6 +157,10 @@ impl ApiError {
                  again."
             ),
             Self::NotFromStripe { reason } => format!("{}.", sentence(reason)),
+            Self::MirrorWithLimit { limit } => format!(
+                "A mirror needs the token of an account without a limit of machines; this one's \
+                 is {limit}."
+            ),
             Self::NothingSold => {
                 "This service sells no subscriptions; its operator gives accounts their plans."
                     .to_owned()

@@ -12,6 +12,8 @@ mod fleet;
 mod log;
 #[path = "api/machines.rs"]
 mod machines;
+#[path = "api/mirror.rs"]
+mod mirror;
 #[path = "api/patches.rs"]
 mod patches;
 #[path = "api/readiness.rs"]

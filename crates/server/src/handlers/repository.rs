@@ -5,9 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use suture_protocol::{Problem, TargetKind};
-use suture_store::MachineSecret;
 
-use crate::bearer::Bearer;
+use crate::bearer::{Bearer, ModuleReader};
 use crate::names::{MetadataName, TargetFile};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
@@ -46,32 +45,34 @@ pub async fn metadata(
     file.answer(&headers).await
 }
 
-/// A target of the TUF repository: `SHA256.NAME`. Modules (`.ko`) need a machine's secret.
+/// A target of the TUF repository: `SHA256.NAME`. Modules (`.ko`) need a machine's secret, or the
+/// token of an account whose machines have no limit, for a service that mirrors this one.
 #[utoipa::path(
     get,
     path = "/v1/repository/targets/{file}",
     tag = "repository",
-    security((), ("machine_secret" = [])),
+    security((), ("machine_secret" = []), ("account_token" = [])),
     params(("file" = String, Path, description = "`<sha256>.<target name>`")),
     responses(
         (status = OK, description = "the file", content_type = "application/octet-stream"),
         (status = NOT_MODIFIED, description = "the client has it"),
         (status = UNAUTHORIZED, description = "unknown-machine", body = Problem,
             content_type = "application/problem+json"),
+        (status = FORBIDDEN, description = "machine-limit: the token's account has a limit",
+            body = Problem, content_type = "application/problem+json"),
         (status = NOT_FOUND, description = "not-found", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn target(
     State(app): State<AppState>,
     Path(file): Path<String>,
-    secret: Result<Bearer<MachineSecret>, ApiError>,
+    reader: Result<Bearer<ModuleReader>, ApiError>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let target: TargetFile = file.parse().map_err(|_| ApiError::NoSuchFile)?;
     let (content_type, caching) = match target.kind() {
         TargetKind::Module => {
-            let Bearer(secret) = secret?;
-            app.store.authenticate_machine(&secret).await?;
+            require_reader(&app, reader?.0).await?;
             ("application/octet-stream", Caching::PrivateImmutable)
         }
         TargetKind::Manifest => ("application/json", Caching::Immutable),
@@ -85,4 +86,20 @@ pub async fn target(
         tag: Some(target.sha256()),
     };
     file.answer(&headers).await
+}
+
+/// Behind a mirror there may be any number of machines, so its account must have no limit.
+async fn require_reader(app: &AppState, reader: ModuleReader) -> ApiResult<()> {
+    match reader {
+        ModuleReader::Machine(secret) => {
+            app.store.authenticate_machine(&secret).await?;
+        }
+        ModuleReader::Mirror(token) => {
+            let account = app.store.authenticate_token(&token).await?.account;
+            if let Some(limit) = account.machine_limit() {
+                return Err(ApiError::MirrorWithLimit { limit });
+            }
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod database;
 mod fleet;
 mod log;
 mod machines;
+mod mirror;
 mod patches;
 mod readiness;
 mod repository;

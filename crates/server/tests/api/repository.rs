@@ -2,7 +2,7 @@
 
 use suture_protocol::{Manifest, ProblemKind, TargetKind};
 use suture_repository::PublishedTarget;
-use suture_store::Plan;
+use suture_store::{AccountToken, Plan};
 
 use crate::world::{World, kernel, module_bytes};
 
@@ -37,11 +37,10 @@ async fn modules_are_for_enrolled_machines_the_rest_is_for_all() {
     let module = path(&published, TargetKind::Module);
     let with =
         |bearer: &str| world.get_with(&module, &[("authorization", &format!("Bearer {bearer}"))]);
-    for refused in [world.get(&module), with(token.secret.expose())] {
-        assert_eq!(refused.status, 401);
-        assert_eq!(refused.problem().kind, ProblemKind::UnknownMachine);
-        assert_eq!(refused.header("cache-control"), None);
-    }
+    let refused = world.get(&module);
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.problem().kind, ProblemKind::UnknownMachine);
+    assert_eq!(refused.header("cache-control"), None);
     let fetched = with(&secret);
     assert_eq!((fetched.status, fetched.body), (200, module_bytes()));
     let caching = with(&secret);
@@ -63,6 +62,26 @@ async fn modules_are_for_enrolled_machines_the_rest_is_for_all() {
         401,
         "a released machine fetches nothing"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_reads_modules_by_the_token_of_an_account_without_a_limit() {
+    let world = World::new().await;
+    let (_, free) = world.account(Plan::Free).await;
+    let (_, subscribed) = world.account(Plan::Subscription).await;
+    let published = world.publish(&kernel(), "104.1").await;
+    let module = path(&published, TargetKind::Module);
+    let with = |token: &AccountToken| {
+        let bearer = format!("Bearer {}", token.expose());
+        world.get_with(&module, &[("authorization", &bearer)])
+    };
+    let refused = with(&free.secret);
+    assert_eq!(refused.status, 403);
+    assert_eq!(refused.problem().kind, ProblemKind::MachineLimit);
+    let fetched = with(&subscribed.secret);
+    assert_eq!((fetched.status, fetched.body), (200, module_bytes()));
+    let unknown = with(&AccountToken::generate().unwrap());
+    assert_eq!(unknown.problem().kind, ProblemKind::UnknownToken);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,10 +98,11 @@ impl Drop for Stripe {
 fn python(here: &Path) -> PathBuf {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _guard = INSTALLING.lock();
-    let installed = Command::new(here.join("../../scripts/stripe-stand-in"))
+    let installed = Command::new(here.join("../../scripts/stand-in"))
+        .arg("crates/server/tests/stripe")
         .stderr(Stdio::inherit())
         .output()
-        .expect("scripts/stripe-stand-in");
+        .expect("scripts/stand-in");
     assert!(installed.status.success(), "see above");
     PathBuf::from(String::from_utf8(installed.stdout).unwrap().trim())
 }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use suture_remote::RemoteError;
 use suture_repository::RepositoryError;
 
 /// Live patches for Linux kernels: build them, publish them, serve them.
@@ -111,9 +112,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// What to do about an error, where its maker knows.
 pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    let mut causes = error.chain();
-    let repository = causes.find_map(|cause| cause.downcast_ref::<RepositoryError>())?;
-    Some(repository.hint())
+    error.chain().find_map(|cause| {
+        let remote = cause.downcast_ref().map(RemoteError::hint);
+        remote.or_else(|| cause.downcast_ref().map(RepositoryError::hint))
+    })
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

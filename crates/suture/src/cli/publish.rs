@@ -39,7 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for target in &published.unchanged {
         println!("unchanged {}", target.name);
     }
-    Ok(())
+    args.publisher.push().await
 }
 
 /// The three targets of one build, once they are seen to belong together.

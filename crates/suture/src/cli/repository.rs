@@ -1,10 +1,13 @@
 //! `suture repository`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use suture_repository::{Expiries, InitOptions, OnlineRole, Publisher, init};
+use suture_remote::{Address, Place, RemoteError, Source};
+use suture_repository::{
+    Expiries, InitOptions, Mirror, Mirrored, OnlineRole, Publisher, Versions, init,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -18,6 +21,72 @@ pub enum Command {
     RotateRoot(RotateRootArgs),
     /// Replace the key of targets, snapshot or timestamp; needs the root keys.
     RotateKey(RotateKeyArgs),
+    /// Bring a bucket to the state of a publisher's folder.
+    Push(PushArgs),
+    /// Bring a folder to the state of a repository elsewhere, proven from the trusted root on.
+    Mirror(MirrorArgs),
+    /// Write a repository into one file, for a site that no network reaches.
+    Export(ExportArgs),
+    /// Bring a folder to the state of an exported file, proven from the trusted root on.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// Bucket: `s3://BUCKET/FOLDER`. Keys, region and endpoint come from the environment:
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.
+    to: Address,
+    /// Folder of the repository.
+    #[arg(long)]
+    repository: PathBuf,
+}
+
+/// A copy of a repository.
+#[derive(Debug, clap::Args)]
+pub struct CopyArgs {
+    /// Folder of the copy; it is made if it is missing.
+    #[arg(long)]
+    repository: PathBuf,
+    /// Root metadata that machines of this repository trust. Later updates of a copy know it.
+    #[arg(long, value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MirrorArgs {
+    /// Where it lies: `s3://BUCKET/FOLDER`, `https://HOST/PATH`, or a folder.
+    from: Address,
+    #[command(flatten)]
+    copy: CopyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// What `suture repository export` wrote.
+    file: PathBuf,
+    #[command(flatten)]
+    copy: CopyArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// Where to write it.
+    file: PathBuf,
+    /// Folder of the repository.
+    #[arg(long)]
+    repository: PathBuf,
+}
+
+impl CopyArgs {
+    fn mirror(&self) -> anyhow::Result<Mirror> {
+        mirror(&self.repository, self.trusted_root.as_deref())
+    }
+}
+
+/// A copy in a folder; its root is read from the file that was named.
+pub fn mirror(dir: &Path, trusted_root: Option<&Path>) -> anyhow::Result<Mirror> {
+    let root = trusted_root.map(super::read_input).transpose()?;
+    Ok(Mirror::new(dir, root))
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,6 +169,9 @@ pub struct PublisherArgs {
     /// Folder with the keys of targets, snapshot and timestamp.
     #[arg(long)]
     pub keys: PathBuf,
+    /// Bring this bucket to the same state afterwards: `s3://BUCKET/FOLDER`.
+    #[arg(long, value_name = "BUCKET")]
+    push: Option<Address>,
     #[command(flatten)]
     pub expiry: ExpiryArgs,
 }
@@ -129,47 +201,103 @@ impl PublisherArgs {
         publisher.expiries = self.expiry.expiries();
         publisher
     }
+
+    /// Brings the bucket that was named, if any, to the folder's state. To be called after each
+    /// change.
+    pub async fn push(&self) -> anyhow::Result<()> {
+        match &self.push {
+            Some(to) => push(&self.repository, to).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn push(dir: &Path, to: &Address) -> anyhow::Result<()> {
+    let read_only = || RemoteError::ReadOnly {
+        place: to.to_string(),
+    };
+    let place = Place::open(to, std::env::vars())?.ok_or_else(read_only)?;
+    let pushed = suture_remote::push(dir, &place).await?;
+    report_copy(
+        &to.to_string(),
+        pushed.versions,
+        &pushed.added,
+        pushed.changed,
+    );
+    Ok(())
+}
+
+fn report_mirrored(mirror: &Mirror, mirrored: &Mirrored) {
+    let place = mirror.dir.display().to_string();
+    report_copy(&place, mirrored.versions, &mirrored.added, mirrored.changed);
+}
+
+fn report_copy(place: &str, versions: Versions, added: &[String], changed: bool) {
+    for name in added {
+        println!("copied {name}");
+    }
+    let state = if changed { "is now" } else { "was already" };
+    println!(
+        "{place} {state} at timestamp version {}",
+        versions.timestamp
+    );
 }
 
 pub async fn run(command: Command) -> anyhow::Result<()> {
+    let now = crate::clock::now();
     match command {
         Command::Init(args) => run_init(args).await,
         Command::Refresh(args) => {
-            let versions = args.publisher().refresh(crate::clock::now()).await?;
+            let versions = args.publisher().refresh(now).await?;
             println!("signed again: {versions:?}");
-            Ok(())
+            args.push().await
         }
         Command::RenewRoot(RenewRootArgs {
             root_keys,
             publisher,
         }) => {
-            let now = crate::clock::now();
             report_root(publisher.publisher().renew_root(&root_keys, now).await?);
-            Ok(())
+            publisher.push().await
         }
         Command::RotateRoot(args) => {
             let keys = (args.root_key_count, args.root_threshold);
             let (old, new) = (&args.root_keys, &args.new_root_keys);
             let publisher = args.publisher.publisher();
-            report_root(
-                publisher
-                    .rotate_root_keys(old, new, keys, crate::clock::now())
-                    .await?,
-            );
-            Ok(())
+            report_root(publisher.rotate_root_keys(old, new, keys, now).await?);
+            args.publisher.push().await
         }
         Command::RotateKey(RotateKeyArgs {
             role,
             root_keys,
             publisher,
         }) => {
-            let now = crate::clock::now();
-            report_root(
-                publisher
-                    .publisher()
-                    .rotate_role_key(role, &root_keys, now)
-                    .await?,
+            let rotated = publisher.publisher();
+            report_root(rotated.rotate_role_key(role, &root_keys, now).await?);
+            publisher.push().await
+        }
+        Command::Push(args) => push(&args.repository, &args.to).await,
+        Command::Mirror(args) => {
+            let mirror = args.copy.mirror()?;
+            let mirrored = Source::open(&args.from, std::env::vars())?
+                .update(&mirror, now)
+                .await?;
+            report_mirrored(&mirror, &mirrored);
+            Ok(())
+        }
+        Command::Export(args) => {
+            let files = suture_remote::export(&args.repository, &args.file).await?;
+            println!(
+                "{} holds {} targets, at timestamp version {}",
+                args.file.display(),
+                files.targets.len(),
+                files.versions.timestamp
             );
+            Ok(())
+        }
+        Command::Import(args) => {
+            let mirror = args.copy.mirror()?;
+            let mirrored = suture_remote::import(&args.file, &mirror, now).await?;
+            report_mirrored(&mirror, &mirrored);
             Ok(())
         }
     }

@@ -1,16 +1,21 @@
 //! `suture serve`
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use suture_server::{MailConfig, Secret, ServerConfig, StripeConfig, Tls};
+use suture_remote::{Address, Source, follow};
+use suture_repository::Layout;
+use suture_server::{Keep, MailConfig, Secret, ServerConfig, StripeConfig, Tls};
 use suture_store::SystemClock;
 use tokio::sync::oneshot;
 use url::Url;
 
 use super::database::DatabaseArgs;
+use super::repository::mirror;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -22,6 +27,8 @@ pub struct Args {
     /// Folder of the repository.
     #[arg(long)]
     repository: PathBuf,
+    #[command(flatten)]
+    follow: FollowArgs,
     /// TLS certificate chain (PEM).
     #[arg(long, requires = "tls_key", required_unless_present = "plain_http")]
     tls_certificate: Option<PathBuf>,
@@ -48,6 +55,13 @@ pub struct Args {
     /// Release machines that were not heard of for so many days; 0: never.
     #[arg(long, value_name = "DAYS", default_value_t = ServerConfig::DEFAULT_RELEASE_SILENT_DAYS)]
     release_silent_days: u32,
+    /// Days for which what single machines told of a rollout is kept after the rollout is over;
+    /// what harmed is kept longer, how it went for ever.
+    #[arg(long, value_name = "DAYS", default_value_t = ServerConfig::DEFAULT_KEEP_DETAILS_DAYS)]
+    keep_details_days: u32,
+    /// Days for which what harmed machines is kept after its rollout is over.
+    #[arg(long, value_name = "DAYS", default_value_t = ServerConfig::DEFAULT_KEEP_HARM_DAYS)]
+    keep_harm_days: u32,
     /// Where people reach the service, like `https://patches.example.org`, for links in e-mails
     /// [default: where it listens].
     #[arg(long, value_name = "URL")]
@@ -64,6 +78,48 @@ pub struct Args {
     mail_from: Option<String>,
     #[command(flatten)]
     stripe: StripeArgs,
+}
+
+/// Where the repository's folder is kept up to date from. Without these a publisher writes into
+/// the folder itself.
+#[derive(Debug, clap::Args)]
+struct FollowArgs {
+    /// Keep the repository's folder a copy of this: `s3://BUCKET/FOLDER`, `https://HOST/PATH`, or
+    /// a folder. A bucket's keys, region and endpoint come from the environment:
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.
+    #[arg(long, value_name = "ADDRESS")]
+    follow: Option<Address>,
+    /// Seconds between two looks at it.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "30",
+        requires = "follow"
+    )]
+    follow_interval_secs: NonZeroU64,
+    /// Root metadata that machines of this repository trust; for the first copy.
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    trusted_root: Option<PathBuf>,
+}
+
+impl FollowArgs {
+    /// Makes the first copy, if there is none; then the copy follows in the background.
+    async fn start(&self, repository: &Path) -> anyhow::Result<()> {
+        let Some(address) = &self.follow else {
+            return Ok(());
+        };
+        let source = Source::open(address, std::env::vars())?;
+        let mirror = mirror(repository, self.trusted_root.as_deref())?;
+        if !Layout::new(repository).timestamp().exists() {
+            let mirrored = source.update(&mirror, crate::clock::now());
+            mirrored
+                .await
+                .with_context(|| format!("cannot copy the repository from `{address}`"))?;
+        }
+        let every = Duration::from_secs(self.follow_interval_secs.get());
+        tokio::spawn(follow(source, mirror, every, crate::clock::now));
+        Ok(())
+    }
 }
 
 /// How subscriptions are sold. Without these none are: operators give plans and limits.
@@ -132,9 +188,25 @@ fn release_after(days: u32) -> anyhow::Result<Option<u32>> {
     Ok((days > 0).then_some(days))
 }
 
+/// A month: a rollout must be over for everyone before what it rests on may go.
+const FEWEST_DETAILS_DAYS: u32 = 30;
+
+fn keep(details_days: u32, harm_days: u32) -> anyhow::Result<Keep> {
+    anyhow::ensure!(
+        details_days >= FEWEST_DETAILS_DAYS && harm_days >= details_days,
+        "--keep-details-days {details_days} --keep-harm-days {harm_days}: the first must be at \
+         least {FEWEST_DETAILS_DAYS}, the second no less than the first"
+    );
+    Ok(Keep {
+        details_days,
+        harm_days,
+    })
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging();
     let mail = args.mail()?;
+    args.follow.start(&args.repository).await?;
     let tls = match (args.tls_certificate, args.tls_key) {
         (Some(cert), Some(key)) => Tls::Pem { cert, key },
         _ => Tls::Plain,
@@ -148,6 +220,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.notices = args.notices;
     config.release_silent_days = release_after(args.release_silent_days)?;
     config.public_url = args.public_url;
+    config.keep = keep(args.keep_details_days, args.keep_harm_days)?;
     config.default_plan = match args.rollout_plan.as_str() {
         "none" => None,
         plan => Some(super::rollout::read_plan(plan)?),
