@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use suture_rollout::Plan;
 use url::Url;
 
+use crate::retention::Keep;
+
 /// Settings of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
@@ -26,6 +28,8 @@ pub struct ServerConfig {
     pub notices: Option<PathBuf>,
     /// Days after which a machine that is not heard of is released (default: 90); none: never.
     pub release_silent_days: Option<u32>,
+    /// How long history is kept.
+    pub keep: Keep,
     /// How e-mails leave (default: none do, and nobody can register).
     pub mail: Option<MailConfig>,
     /// Where people reach the service, e.g. `https://patches.example.org`, for links in e-mails
@@ -96,6 +100,12 @@ impl ServerConfig {
     /// A quarter: longer than a machine is switched off and still somebody's.
     pub const DEFAULT_RELEASE_SILENT_DAYS: u32 = 90;
 
+    /// A quarter: the course of two or three regular updates.
+    pub const DEFAULT_KEEP_DETAILS_DAYS: u32 = 90;
+
+    /// A year and a month, to compare with the year before.
+    pub const DEFAULT_KEEP_HARM_DAYS: u32 = 400;
+
     /// With the defaults.
     pub fn new(listen: SocketAddr, tls: Tls, repository: impl Into<PathBuf>) -> Self {
         Self {
@@ -107,6 +117,10 @@ impl ServerConfig {
             look_interval_secs: Self::DEFAULT_LOOK_INTERVAL_SECS,
             notices: None,
             release_silent_days: Some(Self::DEFAULT_RELEASE_SILENT_DAYS),
+            keep: Keep {
+                details_days: Self::DEFAULT_KEEP_DETAILS_DAYS,
+                harm_days: Self::DEFAULT_KEEP_HARM_DAYS,
+            },
             mail: None,
             public_url: None,
             stripe: None,

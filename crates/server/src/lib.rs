@@ -31,6 +31,7 @@ mod picture;
 mod post;
 mod problem;
 mod request_log;
+mod retention;
 mod rollouts;
 mod router;
 mod serve;
@@ -44,6 +45,7 @@ mod web;
 
 pub use config::{MailConfig, Secret, ServerConfig, StripeConfig, Tls};
 pub use error::ServerError;
+pub use retention::{Keep, forget};
 pub use rollouts::Executor;
 pub use router::openapi;
 pub use serve::serve;

@@ -20,7 +20,7 @@ use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
-use crate::{ServerConfig, ServerError, Tls, attention, fleet, router};
+use crate::{ServerConfig, ServerError, Tls, attention, fleet, retention, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -67,6 +67,8 @@ pub async fn serve(
         let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
         tokio::spawn(Arc::clone(billing).run(store, clock))
     });
+    let forgetting = retention::run(Arc::clone(&store), Arc::clone(&clock), config.keep);
+    let forgetting = tokio::spawn(forgetting);
     let public_url = public_url(&config, address);
     let attention = Arc::new(Notify::new());
     let writing = letters.map(|post| {
@@ -111,6 +113,7 @@ pub async fn serve(
     stopper.abort();
     looking.abort();
     caring.abort();
+    forgetting.abort();
     for job in [asking, writing].into_iter().flatten() {
         job.abort();
     }

@@ -21,6 +21,8 @@ pub enum Job {
     RefreshSubscriptions,
     /// Telling owners by e-mail which of their machines need them.
     WriteLetters,
+    /// Forgetting history.
+    ForgetHistory,
 }
 
 impl Job {
@@ -30,6 +32,7 @@ impl Job {
             Self::LookAtRollouts => "look-at-rollouts",
             Self::RefreshSubscriptions => "refresh-subscriptions",
             Self::WriteLetters => "write-letters",
+            Self::ForgetHistory => "forget-history",
         }
     }
 }

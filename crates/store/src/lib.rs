@@ -19,6 +19,7 @@ mod lease;
 mod machine;
 mod operator;
 mod random_id;
+mod retention;
 mod rollout;
 mod secret;
 mod sign_up;
@@ -47,6 +48,7 @@ pub use group::{Group, GroupStore};
 pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};
+pub use retention::{ExposurePlace, Forgotten, HistoryBounds, KEPT_LOOKS, RetentionStore, Swept};
 pub use rollout::{
     Answer, ExposedMachine, FleetSizes, HandChange, KeptEvent, Look, NewRollout, Observation,
     PastLook, Rollout, RolloutStore,

@@ -7,8 +7,8 @@ use suture_protocol::MachineId;
 use crate::{
     Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
     EmailAddress, Enrolment, FleetStore, GroupStore, IssuedToken, LeaseStore, Machine,
-    MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RolloutStore, SignUpStore,
-    StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RetentionStore, RolloutStore,
+    SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
@@ -26,6 +26,7 @@ pub trait Store:
     + BillingStore
     + GroupStore
     + AttentionStore
+    + RetentionStore
 {
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

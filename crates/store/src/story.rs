@@ -12,6 +12,7 @@ mod fleet;
 mod leases;
 mod operators;
 mod plans;
+mod retention;
 mod rollouts;
 mod sign_up;
 mod together;
@@ -51,6 +52,7 @@ pub async fn run(store: Arc<dyn Store>) {
     plans::run(store).await;
     attention::run(store).await;
     copies::run(store).await;
+    retention::run(store).await;
 }
 
 /// Many machines of a free account enrol at the same moment; three get in. The stores are doors

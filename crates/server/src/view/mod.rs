@@ -38,7 +38,7 @@ pub use state::RolloutState;
 pub use step::{StepState, StepView};
 
 /// Looks that a view takes of the store; more add nothing that an eye sees.
-pub const MAX_LOOKS: u32 = 300;
+pub const MAX_LOOKS: u32 = suture_store::KEPT_LOOKS;
 
 /// Exposed machines in a view.
 pub const MAX_MACHINES: u32 = 200;

@@ -137,7 +137,7 @@ pub async fn thinned(
 }
 
 /// At most so many of the numbers from 1 to `last`, evenly, the last one always included.
-fn evenly(last: u32, at_most: u32) -> Vec<u32> {
+pub fn evenly(last: u32, at_most: u32) -> Vec<u32> {
     let wanted = last.min(at_most);
     let nth = |place: u32| u64::from(last) * u64::from(place) / u64::from(wanted);
     // No larger than `last`.

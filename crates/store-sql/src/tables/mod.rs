@@ -54,6 +54,7 @@ mod observe;
 mod operator_key;
 mod operator_store;
 mod password_reset;
+mod retention;
 mod rollout;
 mod rollout_store;
 mod session;

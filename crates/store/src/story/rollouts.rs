@@ -76,7 +76,7 @@ pub(super) async fn begin(
     look(store, &rollout, now).await
 }
 
-async fn observed(store: &dyn Store, rollout: &Rollout, now: Timestamp) -> Look {
+pub(super) async fn observed(store: &dyn Store, rollout: &Rollout, now: Timestamp) -> Look {
     let published = published(&rollout.scope.version.to_string());
     let observation = store
         .observe(rollout, &published, now)
