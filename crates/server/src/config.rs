@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// How subscriptions are sold (default: not at all; operators give plans and limits).
     pub stripe: Option<StripeConfig>,
+    /// Where else people may sign in (default: nowhere). Needs `public_url`.
+    pub openid: Option<OpenIdConfig>,
 }
 
 /// How e-mails leave.
@@ -66,6 +68,21 @@ pub struct StripeConfig {
     pub webhook_secret: Secret,
     /// What is sold, e.g. `price_1MoBy5LkdIwHu7ixZhnattbh`: the plan without a limit.
     pub price: String,
+}
+
+/// A provider of identities, by OpenID Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIdConfig {
+    /// Its address exactly as it writes it itself, e.g. `https://id.example.org`.
+    pub issuer: String,
+    /// What this service is called there.
+    pub client_id: String,
+    pub client_secret: Secret,
+    /// What people call the provider, for the button.
+    pub name: String,
+    /// Whose addresses may have a new account, e.g. `example.org` (default: everybody's whom the
+    /// provider signs in).
+    pub domains: Vec<String>,
 }
 
 /// A text that is never printed.
@@ -124,6 +141,7 @@ impl ServerConfig {
             mail: None,
             public_url: None,
             stripe: None,
+            openid: None,
         }
     }
 }

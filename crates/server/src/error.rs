@@ -45,6 +45,8 @@ pub enum ServerError {
     Mail { why: String },
     #[error("subscriptions cannot be sold as configured: {why}")]
     Billing { why: String },
+    #[error("people cannot sign in by OpenID Connect as configured: {why}")]
+    OpenId { why: String },
     #[error("the store does not answer")]
     Store { source: StoreError },
     #[error("the listener on {listen} failed")]

@@ -16,6 +16,7 @@ const FORM_SECS: i64 = 3600;
 pub struct OpenForm {
     /// For the hidden field `token`.
     pub token: String,
+    value: String,
     set_cookie: String,
 }
 
@@ -32,7 +33,13 @@ impl OpenForm {
         Ok(Self {
             token: form_token(&value, action),
             set_cookie: cookies.set(cookies.form(), &value, FORM_SECS),
+            value,
         })
+    }
+
+    /// For the hidden field of another form of the same page.
+    pub fn token_for(&self, action: &str) -> String {
+        form_token(&self.value, action)
     }
 
     /// The page with the form in it, and its cookie.

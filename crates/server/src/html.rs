@@ -79,7 +79,7 @@ impl IntoResponse for PageError {
         let Self(error) = self;
         let page = RefusalPage {
             nav: Nav::new(None),
-            title: error.kind().title(),
+            title: error.title(),
             detail: error.detail(),
         };
         let Ok(mut response) = private(error.status(), &page) else {

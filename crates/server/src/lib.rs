@@ -22,6 +22,8 @@ pub mod lists;
 mod metrics;
 mod names;
 pub mod notices;
+mod onward;
+mod openid;
 mod operator;
 pub mod outgoing;
 mod own_form;
@@ -43,7 +45,7 @@ mod tls;
 pub mod view;
 mod web;
 
-pub use config::{MailConfig, Secret, ServerConfig, StripeConfig, Tls};
+pub use config::{MailConfig, OpenIdConfig, Secret, ServerConfig, StripeConfig, Tls};
 pub use error::ServerError;
 pub use retention::{Keep, forget};
 pub use rollouts::Executor;

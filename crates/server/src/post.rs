@@ -22,6 +22,8 @@ pub enum Letter<'a> {
     Known { sign_in: &'a str },
     /// Choose a new password.
     Reset { link: &'a str },
+    /// The account has one way to sign in more, or less.
+    Way { what: &'a str, page: &'a str },
     /// Machines need their owner: a line for each.
     Attention { lines: &'a str, page: &'a str },
 }
@@ -32,6 +34,7 @@ impl Letter<'_> {
             Self::Confirm { .. } => "Confirm your e-mail address",
             Self::Known { .. } => "You have an account already",
             Self::Reset { .. } => "Choose a new password",
+            Self::Way { .. } => "How you sign in has changed",
             Self::Attention { .. } => "Machines of yours need attention",
         }
     }
@@ -52,6 +55,11 @@ impl Letter<'_> {
                 "Somebody, probably you, wants to choose a new password for this account.\n\nOpen \
                  this page within an hour:\n\n{link}\n\nIf it was not you, do nothing: the \
                  password stays as it is.\n"
+            ),
+            Self::Way { what, page } => format!(
+                "{what}.\n\nIf it was you, do nothing. If not, sign in, take away on your \
+                 account's page what is not yours, sign out everywhere and choose a new \
+                 password:\n\n{page}\n"
             ),
             Self::Attention { lines, page } => format!(
                 "These machines need you:\n\n{lines}\n\nWhat they have and what to do:\n\n\

@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use suture_protocol::{Problem, ProblemKind};
 use suture_store::{InvalidText, Plan, StoreError};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::billing::BillingError;
 use crate::error::chain;
+use crate::openid::OpenIdError;
 
 /// Bytes of a plain-text refusal that are worth passing on.
 const MAX_REASON_BYTES: usize = 1024;
@@ -37,6 +38,16 @@ pub enum ApiError {
     },
     /// This service sells no subscriptions.
     NothingSold,
+    /// Nobody signs in at another place.
+    NoProvider,
+    /// What came back from a provider or an authenticator is not what this browser began.
+    NotBegunHere,
+    /// A provider or an authenticator answered, and nobody is signed in by that.
+    NotSignedIn {
+        reason: String,
+    },
+    /// The provider of identities does not answer as it should.
+    ProviderFailed(OpenIdError),
     /// No such file in the repository.
     NoSuchFile,
     NoSuchRollout,
@@ -93,9 +104,12 @@ impl ApiError {
             | Self::ForeignForm
             | Self::NotAnOperator
             | Self::NotTheOwner
+            | Self::NotBegunHere
+            | Self::NotSignedIn { .. }
             | Self::NoRegistration => StatusCode::FORBIDDEN,
             Self::NoSuchFile
             | Self::NothingSold
+            | Self::NoProvider
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -109,7 +123,7 @@ impl ApiError {
             Self::TooManyGuesses { .. } | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unacceptable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderFailed(_) | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -121,6 +135,7 @@ impl ApiError {
             Self::MachineLimit { .. } | Self::MirrorWithLimit { .. } => ProblemKind::MachineLimit,
             Self::NoSuchFile
             | Self::NothingSold
+            | Self::NoProvider
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -130,13 +145,28 @@ impl ApiError {
             | Self::NoSuchChange
             | Self::NoSuchLink => ProblemKind::NotFound,
             Self::NotFromStripe { .. } => ProblemKind::BadRequest,
-            Self::ForeignForm | Self::NotAnOperator | Self::NotTheOwner | Self::NoRegistration => {
-                ProblemKind::Forbidden
-            }
+            Self::ForeignForm
+            | Self::NotAnOperator
+            | Self::NotTheOwner
+            | Self::NotBegunHere
+            | Self::NotSignedIn { .. }
+            | Self::NoRegistration => ProblemKind::Forbidden,
             Self::Conflict { .. } => ProblemKind::Conflict,
             Self::TooManyGuesses { .. } | Self::TooManyStreams => ProblemKind::TooMany,
             Self::Unacceptable(_) => ProblemKind::BadRequest,
-            Self::Internal { .. } | Self::Unavailable { .. } => ProblemKind::Internal,
+            Self::ProviderFailed(_) | Self::Internal { .. } | Self::Unavailable { .. } => {
+                ProblemKind::Internal
+            }
+        }
+    }
+
+    /// What happened, as a page's heading.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::NotBegunHere | Self::NotSignedIn { .. } | Self::ProviderFailed(_) => {
+                "That did not work"
+            }
+            other => other.kind().title(),
         }
     }
 
@@ -189,10 +219,20 @@ impl ApiError {
                 "Only operators may do this. Sign in with an operator's key.".to_owned()
             }
             Self::NotTheOwner => {
-                "Only the account's owner may do this. Sign in with the account's \
-                e-mail address and password; a token is not enough."
+                "Only the account's owner may do this. Sign in as you do on its page, with the \
+                e-mail address and password for one; a token is not enough."
                     .to_owned()
             }
+            Self::NoProvider => {
+                "Nobody signs in to this service at another place.".to_owned()
+            }
+            Self::NotBegunHere => "This was not begun in this browser, was finished before, or \
+                took too long. Begin again on the page for signing in, or on your account's page."
+                .to_owned(),
+            Self::NotSignedIn { reason } => format!("{}.", sentence(reason)),
+            Self::ProviderFailed(_) => "The place where you sign in does not answer as it should; \
+                this service's log has the reason. Try again later, or sign in another way."
+                .to_owned(),
             Self::NoSuchLink => "This link was used, is over, or was never sent. Have a new one \
                 sent: register again, or ask for a new password."
                 .to_owned(),
@@ -234,6 +274,10 @@ impl ApiError {
         if let Self::Internal { doing, source } | Self::Unavailable { doing, source } = self {
             let cause = chain(source.as_ref());
             error!(error = cause, "cannot {doing}: {cause}");
+        }
+        if let Self::ProviderFailed(source) = self {
+            let cause = chain(source);
+            error!(error = cause, "cannot sign in by OpenID Connect: {cause}");
         }
     }
 }
@@ -285,6 +329,19 @@ impl From<BillingError> for ApiError {
     }
 }
 
+impl From<OpenIdError> for ApiError {
+    fn from(error: OpenIdError) -> Self {
+        match error {
+            error @ (OpenIdError::Refused { .. } | OpenIdError::IdToken(_)) => {
+                let reason = chain(&error);
+                warn!(error = reason, "nobody is signed in: {reason}");
+                Self::NotSignedIn { reason }
+            }
+            other => Self::ProviderFailed(other),
+        }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -298,7 +355,11 @@ impl From<StoreError> for ApiError {
                 limit,
                 or: "ask this service's operator for more".to_owned(),
             },
-            error @ StoreError::NotCopied => Self::Conflict {
+            error @ (StoreError::NotCopied
+            | StoreError::IdentityTaken
+            | StoreError::PasskeyTaken
+            | StoreError::TooManyWays { .. }
+            | StoreError::LastWay) => Self::Conflict {
                 reason: error.to_string(),
             },
             StoreError::UnknownOperator => Self::UnknownOperator,

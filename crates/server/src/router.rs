@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 
 use crate::handlers::{
     account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
-    groups_page, health, index, machines, metrics, openapi as openapi_page, operator_keys, patches,
-    patches_page, register, repository, reset, rollouts, rollouts_change, rollouts_page,
-    rollouts_stream, sign_in, subscription, ticks,
+    groups_page, health, index, machines, metrics, openapi as openapi_page, openid, operator_keys,
+    patches, patches_page, register, repository, reset, rollouts, rollouts_change, rollouts_page,
+    rollouts_stream, sign_in, subscription, ticks, ways_in,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -81,6 +81,10 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(reset::choose_form, reset::choose))
         .routes(routes!(sign_in::form, sign_in::sign_in))
         .routes(routes!(sign_in::sign_out))
+        .routes(routes!(openid::sign_in))
+        .routes(routes!(openid::come_back))
+        .routes(routes!(openid::add))
+        .routes(routes!(ways_in::remove_identity))
         .routes(routes!(patches::list))
         .routes(routes!(patches::show))
         .routes(routes!(patches::kernels))

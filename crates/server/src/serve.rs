@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::billing::Billing;
 use crate::notices::Notices;
+use crate::openid::OpenId;
 use crate::post::Post;
 use crate::rollouts::Executor;
 use crate::state::AppState;
@@ -53,6 +54,10 @@ pub async fn serve(
     let web = Arc::new(Web::new(&config, post));
     let billing = config.stripe.as_ref().map(Billing::open).transpose()?;
     let billing = billing.map(Arc::new);
+    let openid = config.openid.as_ref();
+    let openid = openid
+        .map(|openid| OpenId::open(openid, config.public_url.as_deref()))
+        .transpose()?;
     let streams = web.streams.clone();
     let listen = config.listen;
     let handle = Handle::new();
@@ -79,6 +84,7 @@ pub async fn serve(
     });
     let app = router::router(AppState {
         billing,
+        openid: openid.map(Arc::new),
         attention,
         notices: Arc::new(notices),
         fleet: Arc::default(),

@@ -105,6 +105,21 @@ impl Cookies {
         }
     }
 
+    /// Joins what comes back from a provider of identities with the browser that went there.
+    pub fn ceremony(self) -> &'static str {
+        if self.secure {
+            "__Host-suture-ceremony"
+        } else {
+            "suture-ceremony"
+        }
+    }
+
+    /// As [`Self::set`], for a cookie that must come along when another site leads here.
+    pub fn set_for_return(self, name: &str, value: &str, max_age_secs: i64) -> String {
+        let strict = self.set(name, value, max_age_secs);
+        strict.replace("SameSite=Strict", "SameSite=Lax")
+    }
+
     /// The header's value that sets a cookie; 0 seconds remove it.
     pub fn set(self, name: &str, value: &str, max_age_secs: i64) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
@@ -223,6 +238,10 @@ mod tests {
             always_secure: false,
         };
         let nothing = HeaderMap::new();
+        assert_eq!(
+            plain.at(&nothing).set_for_return("a", "b", 60),
+            "a=b; Path=/; HttpOnly; SameSite=Lax; Max-Age=60"
+        );
         assert_eq!(
             plain.at(&nothing).set("a", "b", 60),
             "a=b; Path=/; HttpOnly; SameSite=Strict; Max-Age=60"

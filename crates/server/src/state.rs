@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::billing::Billing;
 use crate::fleet::Fleet;
 use crate::notices::Notices;
+use crate::openid::OpenId;
 use crate::patches::Patches;
 use crate::rollouts::Executor;
 use crate::web::Web;
@@ -28,6 +29,8 @@ pub struct AppState {
     pub web: Arc<Web>,
     /// None: nothing is sold here.
     pub billing: Option<Arc<Billing>>,
+    /// None: nobody signs in at another place.
+    pub openid: Option<Arc<OpenId>>,
     /// Calls for a look at what owners should be told.
     pub attention: Arc<Notify>,
     /// Where people reach the service, without a slash at the end.

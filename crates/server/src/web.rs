@@ -14,6 +14,7 @@ use crate::{ServerConfig, Tls};
 const WRONG_BY_ADDRESS: u32 = 10;
 const WRONG_BY_ACCOUNT: u32 = 30;
 const MAILS_BY_ADDRESS: u32 = 10;
+const CEREMONIES_BY_ADDRESS: u32 = 60;
 
 pub struct Web {
     /// Wrong keys and passwords by address. A key has 256 random bits, so for keys this keeps
@@ -24,6 +25,8 @@ pub struct Web {
     pub wrong_passwords: Guesses<AccountId>,
     /// E-mails that an address has caused.
     pub mails: Guesses<ClientAddress>,
+    /// What an address has begun at a provider or an authenticator: each is a row for minutes.
+    pub ceremonies: Guesses<ClientAddress>,
     pub passwords: Passwords,
     /// None: nobody can register here.
     pub post: Option<Post>,
@@ -40,6 +43,7 @@ impl Web {
             guesses: Guesses::new(WRONG_BY_ADDRESS),
             wrong_passwords: Guesses::new(WRONG_BY_ACCOUNT),
             mails: Guesses::new(MAILS_BY_ADDRESS),
+            ceremonies: Guesses::new(CEREMONIES_BY_ADDRESS),
             passwords: Passwords::default(),
             post,
             streams: Streams::default(),

@@ -14,8 +14,12 @@ mod log;
 mod machines;
 #[path = "api/mirror.rs"]
 mod mirror;
+#[path = "api/openid.rs"]
+mod openid;
 #[path = "api/patches.rs"]
 mod patches;
+#[path = "api/provider.rs"]
+mod provider;
 #[path = "api/readiness.rs"]
 mod readiness;
 #[path = "api/repository.rs"]
@@ -30,6 +34,8 @@ mod service;
 mod sign_up;
 #[path = "api/staged.rs"]
 mod staged;
+#[path = "api/stand_in.rs"]
+mod stand_in;
 #[path = "api/stripe.rs"]
 mod stripe;
 #[path = "api/takeover.rs"]

@@ -54,6 +54,8 @@ async fn told(store: &dyn Store) -> Vec<String> {
         told.push(format!("{account:?}"));
         told.push(format!("{:?}", store.machines(account.id).await.unwrap()));
         told.push(format!("{:?}", store.tokens(account.id).await.unwrap()));
+        told.push(format!("{:?}", store.identities(account.id).await.unwrap()));
+        told.push(format!("{:?}", store.passkeys(account.id).await.unwrap()));
     }
     for rollout in store.rollouts().await.unwrap() {
         let id = rollout.id;

@@ -67,12 +67,16 @@ pub enum Action {
     CreateOperatorKey,
     RevokeOperatorKey,
     SetPassword,
+    AddIdentity,
+    RemoveIdentity,
+    AddPasskey,
+    RemovePasskey,
     EndSessions,
     DeleteAccount,
 }
 
 impl Action {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::CreateAccount,
         Self::ChangePlan,
         Self::ChangeMachineLimit,
@@ -96,6 +100,10 @@ impl Action {
         Self::CreateOperatorKey,
         Self::RevokeOperatorKey,
         Self::SetPassword,
+        Self::AddIdentity,
+        Self::RemoveIdentity,
+        Self::AddPasskey,
+        Self::RemovePasskey,
         Self::EndSessions,
         Self::DeleteAccount,
     ];
@@ -125,6 +133,10 @@ impl Action {
             Self::CreateOperatorKey => "create-operator-key",
             Self::RevokeOperatorKey => "revoke-operator-key",
             Self::SetPassword => "set-password",
+            Self::AddIdentity => "add-identity",
+            Self::RemoveIdentity => "remove-identity",
+            Self::AddPasskey => "add-passkey",
+            Self::RemovePasskey => "remove-passkey",
             Self::EndSessions => "end-sessions",
             Self::DeleteAccount => "delete-account",
         }

@@ -49,6 +49,16 @@ pub enum StoreError {
     /// A link from an e-mail was presented that was used, is over, or was never sent.
     #[error("the link is not known, was used, or is over")]
     UnknownLink,
+    /// Another account has this identity.
+    #[error("this identity signs in to another account")]
+    IdentityTaken,
+    /// An authenticator made a passkey that is known already.
+    #[error("this passkey is known already")]
+    PasskeyTaken,
+    #[error("an account has at most {limit} of these; remove one first")]
+    TooManyWays { limit: u32 },
+    #[error("this is the only way to sign in that the account has")]
+    LastWay,
     #[error(transparent)]
     InconsistentRow(#[from] InconsistentRow),
     #[error("the system gives no random bytes")]

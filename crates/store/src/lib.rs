@@ -22,6 +22,7 @@ mod random_id;
 mod retention;
 mod rollout;
 mod secret;
+mod sign_in;
 mod sign_up;
 mod store;
 #[cfg(feature = "story")]
@@ -54,12 +55,17 @@ pub use rollout::{
     PastLook, Rollout, RolloutStore,
 };
 pub use secret::{
-    AccountToken, InvalidSecret, LinkSecret, MachineSecret, OperatorKey, SecretHash, SessionSecret,
+    AccountToken, CeremonySecret, InvalidSecret, LinkSecret, MachineSecret, OperatorKey,
+    SecretHash, SessionSecret,
+};
+pub use sign_in::{
+    Ceremony, CeremonyKind, CredentialId, Identity, IdentityId, NewCeremony, NewIdentity,
+    NewPasskey, Passkey, PasskeyAlgorithm, PasskeyId, ProviderIdentity, SignInStore,
 };
 pub use sign_up::{Application, Credentials, OPEN_LINKS, PasswordHash, SignUpStore};
 pub use store::Store;
 pub use text::{
-    AgentVersion, BootId, EmailAddress, FailureText, GroupName, Hostname, InvalidText,
-    OperatorName, TokenLabel,
+    AgentVersion, BootId, EmailAddress, FailureText, GroupName, Hostname, IdentityName,
+    IdentitySubject, InvalidText, Issuer, OperatorName, PasskeyLabel, TokenLabel,
 };
 pub use token::{IssuedToken, Token, TokenGrant, TokenId};

@@ -26,7 +26,8 @@ pub struct OperatorKeyEntry {
 pub enum Visitor {
     /// Somebody who showed an operator's key.
     Operator(OperatorName),
-    /// Somebody who showed the account's password.
+    /// Somebody who showed the account's password, or another way to sign in that is its
+    /// owner's alone.
     Owner(AccountId),
     /// Somebody who showed a token of the account, which lies on machines: sees the account's
     /// machines, changes nothing.

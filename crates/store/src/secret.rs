@@ -126,6 +126,12 @@ secret! {
 }
 
 secret! {
+    /// What a browser shows to finish what was begun in it: signing in at a provider or by a
+    /// passkey.
+    CeremonySecret, "suture_c_", "ceremony"
+}
+
+secret! {
     /// What a browser shows after its person signed in.
     SessionSecret, "suture_s_", "session"
 }

@@ -8,6 +8,7 @@ use crate::{
     Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
     EmailAddress, Enrolment, FleetStore, GroupStore, IssuedToken, LeaseStore, Machine,
     MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RetentionStore, RolloutStore,
+    SignInStore,
     SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
@@ -21,6 +22,7 @@ pub trait Store:
     RolloutStore
     + OperatorStore
     + SignUpStore
+    + SignInStore
     + LeaseStore
     + FleetStore
     + BillingStore

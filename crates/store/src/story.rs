@@ -14,6 +14,7 @@ mod operators;
 mod plans;
 mod retention;
 mod rollouts;
+mod sign_in;
 mod sign_up;
 mod together;
 
@@ -47,6 +48,7 @@ pub async fn run(store: Arc<dyn Store>) {
     rollouts::run(store).await;
     operators::run(store).await;
     sign_up::run(store).await;
+    sign_in::run(store).await;
     leases::run(store).await;
     fleet::run(store).await;
     plans::run(store).await;

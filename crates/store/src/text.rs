@@ -90,6 +90,31 @@ text! {
 }
 
 text! {
+    /// What the owner calls a passkey, to tell it from others.
+    PasskeyLabel, "passkey's name", "1 to 100 printable characters",
+    |text| !text.is_empty() && printable(text, 100)
+}
+
+text! {
+    /// The address by which a provider of identities names itself, as it writes it.
+    Issuer, "issuer", "1 to 500 printable characters",
+    |text| !text.is_empty() && printable(text, 500)
+}
+
+text! {
+    /// What a provider calls a person: never another one's (source: OpenID Connect Core 1.0, 2,
+    /// which has at most 255 characters).
+    IdentitySubject, "subject of an identity", "1 to 255 printable characters",
+    |text| !text.is_empty() && printable(text, 255)
+}
+
+text! {
+    /// What a provider calls a person for people's eyes: an e-mail address or a name.
+    IdentityName, "name of an identity", "at most 254 printable characters",
+    |text| printable(text, 254)
+}
+
+text! {
     /// Who works at the vendor's command line: a system user's name.
     OperatorName, "operator name", "1 to 100 printable characters",
     |text| !text.is_empty() && printable(text, 100)

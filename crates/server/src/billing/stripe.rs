@@ -90,12 +90,7 @@ struct RefusalWords {
 impl Stripe {
     pub fn new(config: &StripeConfig) -> Result<Self, String> {
         let api = &config.api;
-        let loopback = match api.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            _ => false,
-        };
-        if api.scheme() != "https" && !loopback {
+        if !outgoing::is_protected(api) {
             return Err(format!(
                 "`{api}` would carry Stripe's key unprotected: expected https"
             ));

@@ -10,6 +10,7 @@ use suture_protocol::MachineId;
 use suture_store::{Account, Actor, IssuedToken, Plan, StoreError, Token, TokenId, TokenLabel};
 
 use super::sign_in::signed_out;
+use super::ways_in::WaysIn;
 use crate::html::{Nav, PageResult, private};
 use crate::own_form::{OwnForm, OwnersForm};
 use crate::picture::number;
@@ -34,6 +35,7 @@ struct AccountPage {
     /// Whether e-mails leave this service.
     mails: bool,
     forms: FormTokens,
+    ways: WaysIn,
     now: Timestamp,
 }
 
@@ -51,6 +53,8 @@ struct DeletePage {
     nav: Nav,
     email: String,
     machines: usize,
+    /// Else its owner confirms by writing the address.
+    has_password: bool,
     token: String,
     refusal: Option<&'static str>,
 }
@@ -94,7 +98,11 @@ impl OwnForm for EndSessionsForm {
 
 #[derive(Deserialize)]
 pub struct DeleteForm {
+    #[serde(default)]
     password: String,
+    /// The account's address, where it has no password.
+    #[serde(default)]
+    email: String,
     /// `yes` if the box is ticked.
     #[serde(default)]
     confirmed: String,
@@ -300,10 +308,15 @@ pub async fn delete(
     }
     let email = app.store.account(account).await?.email;
     let known = app.store.credentials(&email).await?;
-    let hash = known.and_then(|known| known.password);
-    if !app.web.passwords.is(&form.password, hash.as_ref()).await? {
-        wrong.count(account, now);
-        return refuse("This is not the account's password.").await;
+    match known.and_then(|known| known.password) {
+        Some(hash) if !app.web.passwords.is(&form.password, Some(&hash)).await? => {
+            wrong.count(account, now);
+            return refuse("This is not the account's password.").await;
+        }
+        None if form.email.trim() != email.as_str() => {
+            return refuse("This is not the account's e-mail address.").await;
+        }
+        Some(_) | None => {}
     }
     if let Some(billing) = &app.billing {
         // First: nobody pays for an account that is gone.
@@ -343,7 +356,7 @@ pub async fn release_machine(
     }
 }
 
-async fn page(
+pub async fn page(
     app: &AppState,
     session: &Session,
     status: StatusCode,
@@ -367,6 +380,7 @@ async fn page(
             letters: LettersForm::token(session),
             end_sessions: EndSessionsForm::token(session),
         },
+        ways: WaysIn::of(app, session, id).await?,
         now: app.clock.now(),
     };
     Ok(private(status, &page)?)
@@ -379,9 +393,12 @@ async fn delete_page(
     refusal: Option<&'static str>,
 ) -> PageResult<Response> {
     let id = session.owner().ok_or(ApiError::NotTheOwner)?;
+    let email = app.store.account(id).await?.email;
+    let known = app.store.credentials(&email).await?;
     let page = DeletePage {
         nav: Nav::new(Some(session)),
-        email: app.store.account(id).await?.email.to_string(),
+        has_password: known.is_some_and(|known| known.password.is_some()),
+        email: email.to_string(),
         machines: app.store.machines(id).await?.len(),
         token: DeleteForm::token(session),
         refusal,

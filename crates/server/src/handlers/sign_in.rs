@@ -38,6 +38,13 @@ struct SignInPage {
     with_key: bool,
     /// Whether people can register and choose passwords here.
     registers: bool,
+    openid: Option<OpenIdForm>,
+}
+
+/// Leads to a provider of identities.
+struct OpenIdForm {
+    name: String,
+    token: String,
 }
 
 #[derive(Deserialize)]
@@ -183,11 +190,15 @@ pub fn signed_in(
     secret: &SessionSecret,
     to: &str,
 ) -> Response {
+    let set = session_cookies(app, headers, secret).map(|cookie| (SET_COOKIE, cookie));
+    (AppendHeaders(set), Redirect::to(to)).into_response()
+}
+
+/// What a browser is to keep of a session that begins, and to forget for it.
+pub fn session_cookies(app: &AppState, headers: &HeaderMap, secret: &SessionSecret) -> [String; 2] {
     let cookies = app.web.cookies.at(headers);
     let session = cookies.set(cookies.session(), secret.expose(), SESSION_SECS);
-    let form_gone = cookies.set(cookies.form(), "", 0);
-    let set = AppendHeaders([(SET_COOKIE, session), (SET_COOKIE, form_gone)]);
-    (set, Redirect::to(to)).into_response()
+    [session, cookies.set(cookies.form(), "", 0)]
 }
 
 /// The answer that makes the browser forget its session.
@@ -204,7 +215,8 @@ pub async fn begin_for(app: &AppState, account: AccountId) -> ApiResult<SessionS
     Ok(begun.await?)
 }
 
-fn until(now: Timestamp) -> Timestamp {
+/// When a session that begins now ends.
+pub fn until(now: Timestamp) -> Timestamp {
     now + SignedDuration::from_secs(SESSION_SECS)
 }
 
@@ -270,7 +282,7 @@ async fn by_password(
 }
 
 /// Where to go after signing in: one of our own pages and nowhere else.
-fn destination(next: &str) -> Option<String> {
+pub fn destination(next: &str) -> Option<String> {
     match next {
         "/rollouts"
         | "/machines"
@@ -309,6 +321,10 @@ fn page(
         refusal,
         with_key: sent.is_by_key(),
         registers: app.web.post.is_some(),
+        openid: app.openid.as_ref().map(|openid| OpenIdForm {
+            name: openid.name().to_owned(),
+            token: form.token_for(super::openid::SIGN_IN),
+        }),
     };
     let status = match refusal {
         Some(_) => StatusCode::FORBIDDEN,

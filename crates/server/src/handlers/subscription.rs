@@ -10,10 +10,10 @@ use serde::Deserialize;
 use suture_protocol::Problem;
 use suture_store::{Account, Subscription};
 use tracing::info;
-use url::Url;
 
 use crate::billing::{Billing, status_words};
 use crate::html::{Nav, PageResult, private};
+use crate::onward::{onward, onward_here};
 use crate::own_form::{OwnForm, OwnersForm};
 use crate::problem::{ApiError, ApiResult};
 use crate::session::{MaybeSession, Session};
@@ -53,15 +53,6 @@ impl SubscriptionPage {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok());
         limit.map_or(0, |limit| self.machines.saturating_sub(limit))
     }
-}
-
-/// Leads to a page of Stripe. A redirect would not do: what a form leads to must be this site by
-/// its own policy.
-#[derive(Template)]
-#[template(path = "onward.html")]
-struct OnwardPage {
-    nav: Nav,
-    to: Url,
 }
 
 #[derive(Deserialize)]
@@ -155,7 +146,7 @@ pub async fn checkout(
     let to = billing
         .checkout(app.store.as_ref(), &account, &back, now)
         .await?;
-    onward(Some(&sent.session), to)
+    Ok(onward(Some(&sent.session), to)?)
 }
 
 /// Leads to the page where a customer changes the card, reads invoices and cancels.
@@ -183,7 +174,7 @@ pub async fn portal(
         return Ok(Redirect::to(PAGE).into_response());
     };
     let to = billing.portal(&known.customer, &back(&app)).await?;
-    onward(Some(&sent.session), to)
+    Ok(onward(Some(&sent.session), to)?)
 }
 
 /// Where Stripe sends people back to: what they did counts at once, and not only when its
@@ -210,7 +201,7 @@ pub async fn come_back(
     let Some(account) = session.as_ref().and_then(Session::owner) else {
         // Browsers do not send the cookie where another site leads; the page leads here again.
         return match way.again {
-            None => onward(None, again(&app)?),
+            None => Ok(onward_here(&app, &format!("{PAGE}/back?again=yes"))?),
             Some(_) => Ok(sign_in()),
         };
     };
@@ -278,20 +269,4 @@ fn sign_in() -> Response {
 
 fn back(app: &AppState) -> String {
     format!("{}{PAGE}/back", app.public_url)
-}
-
-fn again(app: &AppState) -> ApiResult<Url> {
-    let page = format!("{}?again=yes", back(app));
-    page.parse().map_err(|source| ApiError::Internal {
-        doing: "read the service's public address",
-        source: Box::new(source),
-    })
-}
-
-fn onward(session: Option<&Session>, to: Url) -> PageResult<Response> {
-    let page = OnwardPage {
-        nav: Nav::new(session),
-        to,
-    };
-    Ok(private(StatusCode::OK, &page)?)
 }

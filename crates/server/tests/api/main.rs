@@ -8,7 +8,9 @@ mod fleet;
 mod log;
 mod machines;
 mod mirror;
+mod openid;
 mod patches;
+mod provider;
 mod readiness;
 mod repository;
 mod rollouts;
@@ -16,6 +18,7 @@ mod servers;
 mod service;
 mod sign_up;
 mod staged;
+mod stand_in;
 mod stripe;
 mod world;
 

@@ -9,11 +9,13 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 87] = [
+const ROUTES: [(&str, &str); 91] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
     ("post", "/account/delete"),
+    ("post", "/account/identities"),
+    ("post", "/account/identities/remove"),
     ("post", "/account/letters"),
     ("post", "/account/sign-out-everywhere"),
     ("get", "/account/subscription"),
@@ -62,6 +64,8 @@ const ROUTES: [(&str, &str); 87] = [
     ("post", "/rollouts/{id}/{change}"),
     ("get", "/sign-in"),
     ("post", "/sign-in"),
+    ("post", "/sign-in/openid"),
+    ("get", "/sign-in/openid/back"),
     ("post", "/sign-out"),
     ("get", "/style.css"),
     ("get", "/ticks"),

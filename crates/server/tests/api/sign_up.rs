@@ -21,7 +21,7 @@ fn submit(world: &World, page: &str, action: &str, fields: &[(&str, &str)]) -> A
 }
 
 /// The letters in the mail folder that were not read yet; waits until there is one.
-fn letters(folder: &Path) -> Vec<String> {
+pub fn letters(folder: &Path) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let entries = std::fs::read_dir(folder).into_iter().flatten();
@@ -77,6 +77,22 @@ pub fn registered(world: &World) -> String {
     );
     assert_eq!(confirmed.header("location"), Some("/account"));
     set_cookie(&confirmed)
+}
+
+/// Has a link sent and chooses a password by it; returns the session's cookie.
+pub fn chosen_password(world: &World, email: &str, password: &str) -> String {
+    submit(world, "/password", "/password", &[("email", email)]);
+    let link = link(&letters(&world.mail())[0]);
+    let fields = [("link", secret_of(&link)), ("password", password)];
+    let chosen = submit(world, &link, "/password/new", &fields);
+    assert_eq!(chosen.header("location"), Some("/account"));
+    set_cookie(&chosen)
+}
+
+/// Sends the form for signing in.
+pub fn sign_in_with(world: &World, email: &str, password: &str) -> Answer {
+    let fields = [("email", email), ("password", password)];
+    submit(world, "/sign-in", "/sign-in", &fields)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,11 +278,7 @@ async fn guessing_passwords_ends_and_the_owner_still_gets_in() {
     let stopped = submit(&world, "/sign-in", "/sign-in", &wrong);
     assert_eq!(stopped.status, 429);
     assert!(stopped.header("retry-after").is_some());
-    submit(&world, "/password", "/password", &[("email", EMAIL)]);
-    let link = link(&letters(&world.mail())[0]);
-    let fields = [("link", secret_of(&link)), ("password", PASSWORD)];
-    let chosen = submit(&world, &link, "/password/new", &fields);
-    assert_eq!(chosen.header("location"), Some("/account"));
+    chosen_password(&world, EMAIL, PASSWORD);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,13 @@
 //! What plays Stripe: see `tests/stripe/stand_in.py`.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use serde::Deserialize;
 use suture_server::StripeConfig;
+
+use crate::stand_in::python;
 
 pub const WEBHOOK_SECRET: &str = "whsec_4cDf0bR5ukTq7pYw";
 pub const KEY: &str = "sk_test_oVq6nX1rG8cJ2m";
@@ -26,7 +27,7 @@ struct Addresses {
 impl Stripe {
     pub fn start() -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(python(here))
+        let mut child = Command::new(python("stripe"))
             .arg(here.join("tests/stripe/stand_in.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -92,17 +93,4 @@ impl Drop for Stripe {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The script installs what is missing, once.
-fn python(here: &Path) -> PathBuf {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _guard = INSTALLING.lock();
-    let installed = Command::new(here.join("../../scripts/stand-in"))
-        .arg("crates/server/tests/stripe")
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("scripts/stand-in");
-    assert!(installed.status.success(), "see above");
-    PathBuf::from(String::from_utf8(installed.stdout).unwrap().trim())
 }

@@ -14,9 +14,12 @@ use suture_protocol::{
 };
 use suture_repository::{Content, InitOptions, NewTarget, PublishedTarget, Publisher};
 use suture_rollout::Scope;
-use suture_server::{Executor, MailConfig, ServerConfig, ServerError, StripeConfig, Tls};
+use suture_server::{
+    Executor, MailConfig, OpenIdConfig, ServerConfig, ServerError, StripeConfig, Tls,
+};
 use suture_store::{
-    Account, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, Plan, Rollout, Store,
+    Account, AccountId, Actor, Clock, IssuedToken, NewAccount, NewRollout, OperatorKey, Plan,
+    Rollout, Store,
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -48,6 +51,7 @@ pub struct World {
     folder: Arc<TempDir>,
     database: Database,
     scheme: &'static str,
+    openid: Option<OpenIdConfig>,
     client: ureq::Agent,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Result<(), ServerError>>,
@@ -100,41 +104,61 @@ struct Settings {
     with_tls: bool,
     mail: Mail,
     stripe: Option<StripeConfig>,
+    openid: Option<OpenIdConfig>,
+}
+
+impl Settings {
+    fn new(with_tls: bool, mail: Mail) -> Self {
+        Self {
+            with_tls,
+            mail,
+            stripe: None,
+            openid: None,
+        }
+    }
 }
 
 impl World {
     /// Behind TLS with a certificate of its own.
     pub async fn new() -> Self {
-        Self::start(true, Mail::Folder, None).await
+        Self::start(Settings::new(true, Mail::Folder)).await
     }
 
     /// As [`World::new`], with e-mails that go to this mail server.
     pub async fn with_mail_server(url: String) -> Self {
-        Self::start(true, Mail::Server(url), None).await
+        Self::start(Settings::new(true, Mail::Server(url))).await
     }
 
     /// Over plain HTTP, to send what no client library would.
     pub async fn plain() -> Self {
-        Self::start(false, Mail::None, None).await
+        Self::start(Settings::new(false, Mail::None)).await
     }
 
     /// Over plain HTTP, so that Stripe's stand-in can call; subscriptions are sold.
     pub async fn selling(stripe: StripeConfig) -> Self {
-        Self::start(false, Mail::Folder, Some(stripe)).await
+        Self::start(Settings {
+            stripe: Some(stripe),
+            ..Settings::new(false, Mail::Folder)
+        })
+        .await
     }
 
-    async fn start(with_tls: bool, mail: Mail, stripe: Option<StripeConfig>) -> Self {
+    /// As [`World::new`], with a provider of identities.
+    pub async fn with_openid(openid: OpenIdConfig) -> Self {
+        Self::start(Settings {
+            openid: Some(openid),
+            ..Settings::new(true, Mail::Folder)
+        })
+        .await
+    }
+
+    async fn start(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let options = InitOptions::new(at("repository"), at("keys"), at("root-keys"));
         suture_repository::init(&options, now()).await.unwrap();
         let database = Database::empty(folder.path());
         let clock = Arc::new(TestClock(Mutex::new(now())));
-        let settings = Settings {
-            with_tls,
-            mail,
-            stripe,
-        };
         Self::serve(Arc::new(folder), database, clock, settings).await
     }
 
@@ -142,9 +166,8 @@ impl World {
     pub async fn beside(&self) -> Self {
         let (folder, clock) = (Arc::clone(&self.folder), Arc::clone(&self.clock));
         let settings = Settings {
-            with_tls: false,
-            mail: Mail::None,
-            stripe: None,
+            openid: self.openid.clone(),
+            ..Settings::new(false, Mail::None)
         };
         Self::serve(folder, self.database.clone(), clock, settings).await
     }
@@ -159,6 +182,7 @@ impl World {
             with_tls,
             mail,
             stripe,
+            openid,
         } = settings;
         let at = |name: &str| folder.path().join(name);
         let store = database.open().await;
@@ -182,6 +206,7 @@ impl World {
             }),
         };
         config.stripe = stripe;
+        config.openid = openid.clone();
         config.public_url = Some("https://patches.example.org/".to_owned());
         std::fs::write(at("notices.toml"), "").unwrap();
         config.notices = Some(at("notices.toml"));
@@ -207,6 +232,7 @@ impl World {
             folder,
             database,
             scheme,
+            openid,
             client,
             stop: Some(stop),
             serving,
@@ -228,6 +254,13 @@ impl World {
             .await
             .unwrap();
         (account, token)
+    }
+
+    /// The cookie of a new session of the account's owner.
+    pub async fn session_of(&self, account: AccountId) -> String {
+        let (now, hour) = (self.clock.now(), SignedDuration::from_hours(1));
+        let begun = self.store.begin_account_session(account, now + hour, now);
+        format!("__Host-suture-session={}", begun.await.unwrap().expose())
     }
 
     /// Looks at the rollouts now, as a second server on the same database would.

@@ -11,7 +11,9 @@ use suture_store::{
 };
 
 use super::dialect::{Connection, each_text, is_address};
-use super::{application, audit, machine, password_reset, session, subscription, token};
+use super::{
+    application, audit, identity, machine, passkey, password_reset, session, subscription, token,
+};
 use crate::column::{count, database, parse, parse_option, time, to_json};
 
 const TABLE: &str = "account";
@@ -242,6 +244,8 @@ pub async fn delete(
     application::forget(&mut *connection, &known.email).await?;
     password_reset::end_all(&mut *connection, account).await?;
     session::end_all_of_account(&mut *connection, account).await?;
+    identity::forget_all(&mut *connection, account).await?;
+    passkey::forget_all(&mut *connection, account).await?;
     subscription::forget(&mut *connection, account).await?;
     sqlx::query(
         "UPDATE account SET email = id || '@deleted.invalid', password_hash = NULL,

@@ -15,8 +15,9 @@ use crate::column::{database, parse};
 enum Proof {
     Key(OperatorKeyId),
     Token(TokenId),
-    /// The account's password, which the caller checked.
-    Password(AccountId),
+    /// The account's password, or another way to sign in that is its owner's alone, which the
+    /// caller checked.
+    Owner(AccountId),
 }
 
 pub async fn begin_for_operator(
@@ -46,7 +47,7 @@ pub async fn begin_for_account(
     now: Timestamp,
 ) -> Result<SessionSecret, StoreError> {
     account::by_id(&mut *connection, account).await?;
-    begin(connection, Proof::Password(account), until, now).await
+    begin(connection, Proof::Owner(account), until, now).await
 }
 
 async fn begin(
@@ -59,7 +60,7 @@ async fn begin(
     let (key, token, account) = match proof {
         Proof::Key(id) => (Some(id.to_string()), None, None),
         Proof::Token(id) => (None, Some(id.to_string()), None),
-        Proof::Password(id) => (None, None, Some(id.to_string())),
+        Proof::Owner(id) => (None, None, Some(id.to_string())),
     };
     let secret = SessionSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     sqlx::query(

@@ -65,7 +65,7 @@ enum Command {
     /// Publish built live patches in the repository.
     Publish(publish::Args),
     /// Run the service for machines and people.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Show, start, halt and withdraw rollouts.
     Rollout(rollout::Args),
     /// Manage accounts, tokens, machines and operators' keys.
@@ -98,7 +98,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Repository(command) => block_on(repository::run(command)),
         Command::Publish(args) => block_on(publish::run(args)),
-        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Serve(args) => block_on(serve::run(*args)),
         Command::Rollout(args) => block_on(rollout::run(args)),
         Command::Admin(args) => block_on(admin::run(args)),
         Command::Backup(args) => block_on(backup::back_up(args)),

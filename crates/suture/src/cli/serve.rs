@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use suture_remote::{Address, Source, follow};
 use suture_repository::Layout;
-use suture_server::{Keep, MailConfig, Secret, ServerConfig, StripeConfig, Tls};
+use suture_server::{Keep, MailConfig, OpenIdConfig, Secret, ServerConfig, StripeConfig, Tls};
 use suture_store::SystemClock;
 use tokio::sync::oneshot;
 use url::Url;
@@ -78,6 +78,68 @@ pub struct Args {
     mail_from: Option<String>,
     #[command(flatten)]
     stripe: StripeArgs,
+    #[command(flatten)]
+    openid: OpenIdArgs,
+}
+
+/// Where the client's secret may stand: other users can't read a program's environment.
+const OPENID_SECRET: &str = "SUTURE_OPENID_CLIENT_SECRET";
+
+/// Where else people may sign in. Without these: nowhere.
+#[derive(Debug, clap::Args)]
+struct OpenIdArgs {
+    /// Let people sign in by OpenID Connect at this provider, written as it writes itself, like
+    /// `https://id.example.org`. It must know `/sign-in/openid/back` under `--public-url`.
+    #[arg(long, value_name = "URL", requires_all = ["openid_client_id", "public_url"])]
+    openid_issuer: Option<String>,
+    /// What this service is called at the provider.
+    #[arg(long, value_name = "ID", requires = "openid_issuer")]
+    openid_client_id: Option<String>,
+    /// File with the secret that the provider gave this service [default: what
+    /// `SUTURE_OPENID_CLIENT_SECRET` says].
+    #[arg(long, value_name = "FILE", requires = "openid_issuer")]
+    openid_client_secret_file: Option<PathBuf>,
+    /// What people call the provider, for the button.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "OpenID Connect",
+        requires = "openid_issuer"
+    )]
+    openid_name: String,
+    /// Make accounts only for e-mail addresses of this domain, like `example.org`; may be given
+    /// several times [default: for all that the provider verified].
+    #[arg(
+        long = "openid-domain",
+        value_name = "DOMAIN",
+        requires = "openid_issuer"
+    )]
+    openid_domains: Vec<String>,
+}
+
+impl OpenIdArgs {
+    fn config(&self) -> anyhow::Result<Option<OpenIdConfig>> {
+        let (Some(issuer), Some(client_id)) = (&self.openid_issuer, &self.openid_client_id) else {
+            return Ok(None);
+        };
+        let client_secret = match &self.openid_client_secret_file {
+            Some(file) => secret(file)?,
+            None => std::env::var(OPENID_SECRET)
+                .with_context(|| {
+                    format!(
+                        "give the client's secret by --openid-client-secret-file or {OPENID_SECRET}"
+                    )
+                })?
+                .into(),
+        };
+        Ok(Some(OpenIdConfig {
+            issuer: issuer.clone(),
+            client_id: client_id.clone(),
+            client_secret,
+            name: self.openid_name.clone(),
+            domains: self.openid_domains.clone(),
+        }))
+    }
 }
 
 /// Where the repository's folder is kept up to date from. Without these a publisher writes into
@@ -217,6 +279,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.look_interval_secs = args.look_interval_secs;
     config.mail = mail;
     config.stripe = args.stripe.config()?;
+    config.openid = args.openid.config()?;
     config.notices = args.notices;
     config.release_silent_days = release_after(args.release_silent_days)?;
     config.public_url = args.public_url;

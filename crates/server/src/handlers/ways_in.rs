@@ -1,0 +1,129 @@
+//! The owner's ways to sign in, on the account's page.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
+use suture_store::{AccountId, Identity, IdentityId, StoreError};
+
+use super::account;
+use super::openid::AddIdentityForm;
+use crate::html::PageResult;
+use crate::own_form::{OwnForm, OwnersForm};
+use crate::picture::number;
+use crate::post::Letter;
+use crate::problem::{ApiError, ApiResult};
+use crate::session::Session;
+use crate::state::AppState;
+
+/// What the page shows of them.
+pub struct WaysIn {
+    /// Whether there is one.
+    pub password: bool,
+    pub identities: Vec<Identity>,
+    /// What people call the provider whose identities can be added.
+    pub provider: Option<String>,
+    pub forms: FormTokens,
+}
+
+/// Hidden fields of the forms.
+pub struct FormTokens {
+    pub add_identity: String,
+    pub remove_identity: String,
+}
+
+#[derive(Deserialize)]
+pub struct RemoveIdentityForm {
+    id: String,
+}
+
+impl OwnForm for RemoveIdentityForm {
+    const ACTION: &'static str = "/account/identities/remove";
+}
+
+impl WaysIn {
+    pub async fn of(app: &AppState, session: &Session, account: AccountId) -> ApiResult<Self> {
+        let email = app.store.account(account).await?.email;
+        let known = app.store.credentials(&email).await?;
+        Ok(Self {
+            password: known.is_some_and(|known| known.password.is_some()),
+            identities: app.store.identities(account).await?,
+            provider: app.openid.as_ref().map(|openid| openid.name().to_owned()),
+            forms: FormTokens {
+                add_identity: AddIdentityForm::token(session),
+                remove_identity: RemoveIdentityForm::token(session),
+            },
+        })
+    }
+
+    pub fn last_used(&self, used: &Option<Timestamp>, now: &Timestamp) -> String {
+        used.map_or("never".to_owned(), |used| number::ago(used, now))
+    }
+
+    /// What people call the identity's provider, or its address if it is another one than that
+    /// of this service.
+    pub fn provider_of<'a>(&'a self, identity: &'a Identity) -> &'a str {
+        let issuer = identity.provider.issuer.as_str();
+        self.provider.as_deref().unwrap_or(issuer)
+    }
+}
+
+/// Unbinds an identity, unless it is the last way in.
+#[utoipa::path(
+    post,
+    path = "/account/identities/remove",
+    tag = "pages",
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = SEE_OTHER, description = "done, or sign in first"),
+        (status = FORBIDDEN, description = "not the owner, or a form from elsewhere",
+            content_type = "text/html"),
+        (status = CONFLICT, description = "it is the last way to sign in",
+            content_type = "text/html"),
+    ),
+)]
+pub async fn remove_identity(
+    State(app): State<AppState>,
+    sent: OwnersForm<RemoveIdentityForm>,
+) -> PageResult<Response> {
+    let Ok(id) = sent.form.id.parse::<IdentityId>() else {
+        return Ok(Redirect::to("/account").into_response());
+    };
+    let now = app.clock.now();
+    let removed = app.store.remove_identity(sent.account, id, now).await;
+    let what = "An identity at another place, by which you signed in, was removed";
+    after(&app, &sent.session, sent.account, removed, what).await
+}
+
+/// The account's page, with what stood against the change; its owner learns of the change by
+/// e-mail, in case that they did not make it.
+pub async fn after(
+    app: &AppState,
+    session: &Session,
+    account: AccountId,
+    changed: Result<(), StoreError>,
+    what: &str,
+) -> PageResult<Response> {
+    match changed {
+        Ok(()) => {
+            tell(app, account, what).await?;
+            Ok(Redirect::to("/account").into_response())
+        }
+        Err(error @ (StoreError::LastWay | StoreError::TooManyWays { .. })) => {
+            let refusal = ApiError::from(error).detail();
+            account::page(app, session, StatusCode::CONFLICT, None, Some(refusal)).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells the owner by e-mail that a way to sign in came or went.
+pub async fn tell(app: &AppState, account: AccountId, what: &str) -> ApiResult<()> {
+    if let Some(post) = &app.web.post {
+        let email = app.store.account(account).await?.email;
+        let page = format!("{}/account", app.public_url);
+        post.send(&email, &Letter::Way { what, page: &page });
+    }
+    Ok(())
+}
