@@ -44,6 +44,7 @@ mod streams;
 mod tls;
 pub mod view;
 mod web;
+mod webauthn;
 
 pub use config::{MailConfig, OpenIdConfig, Secret, ServerConfig, StripeConfig, Tls};
 pub use error::ServerError;

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use crate::billing::BillingError;
 use crate::error::chain;
 use crate::openid::OpenIdError;
+use crate::webauthn::InvalidPasskey;
 
 /// Bytes of a plain-text refusal that are worth passing on.
 const MAX_REASON_BYTES: usize = 1024;
@@ -40,6 +41,8 @@ pub enum ApiError {
     NothingSold,
     /// Nobody signs in at another place.
     NoProvider,
+    /// The service has no address for which browsers offer passkeys.
+    NoPasskeys,
     /// What came back from a provider or an authenticator is not what this browser began.
     NotBegunHere,
     /// A provider or an authenticator answered, and nobody is signed in by that.
@@ -110,6 +113,7 @@ impl ApiError {
             Self::NoSuchFile
             | Self::NothingSold
             | Self::NoProvider
+            | Self::NoPasskeys
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -136,6 +140,7 @@ impl ApiError {
             Self::NoSuchFile
             | Self::NothingSold
             | Self::NoProvider
+            | Self::NoPasskeys
             | Self::NoSuchPatch
             | Self::NoSuchAccount
             | Self::NoSuchMachine
@@ -226,6 +231,9 @@ impl ApiError {
             Self::NoProvider => {
                 "Nobody signs in to this service at another place.".to_owned()
             }
+            Self::NoPasskeys => "Browsers offer passkeys only where the service has a name and TLS: \
+                its operator gives it both, by `suture serve --public-url`."
+                .to_owned(),
             Self::NotBegunHere => "This was not begun in this browser, was finished before, or \
                 took too long. Begin again on the page for signing in, or on your account's page."
                 .to_owned(),
@@ -339,6 +347,14 @@ impl From<OpenIdError> for ApiError {
             }
             other => Self::ProviderFailed(other),
         }
+    }
+}
+
+impl From<InvalidPasskey> for ApiError {
+    fn from(error: InvalidPasskey) -> Self {
+        let reason = error.to_string();
+        warn!(error = reason, "nobody is signed in: {reason}");
+        Self::NotSignedIn { reason }
     }
 }
 

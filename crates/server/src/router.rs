@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use crate::handlers::{
     account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
     groups_page, health, index, machines, metrics, openapi as openapi_page, openid, operator_keys,
-    patches, patches_page, register, repository, reset, rollouts, rollouts_change, rollouts_page,
-    rollouts_stream, sign_in, subscription, ticks, ways_in,
+    passkeys, patches, patches_page, register, repository, reset, rollouts, rollouts_change,
+    rollouts_page, rollouts_stream, sign_in, subscription, ticks, ways_in,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -85,6 +85,12 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(openid::come_back))
         .routes(routes!(openid::add))
         .routes(routes!(ways_in::remove_identity))
+        .routes(routes!(passkeys::script))
+        .routes(routes!(passkeys::begin_sign_in))
+        .routes(routes!(passkeys::sign_in))
+        .routes(routes!(passkeys::begin_adding))
+        .routes(routes!(passkeys::add))
+        .routes(routes!(passkeys::remove))
         .routes(routes!(patches::list))
         .routes(routes!(patches::show))
         .routes(routes!(patches::kernels))

@@ -21,6 +21,7 @@ use crate::rollouts::Executor;
 use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
+use crate::webauthn::RelyingParty;
 use crate::{ServerConfig, ServerError, Tls, attention, fleet, retention, router};
 
 /// How long open requests may take to finish after the call to stop.
@@ -85,6 +86,7 @@ pub async fn serve(
     let app = router::router(AppState {
         billing,
         openid: openid.map(Arc::new),
+        passkeys: RelyingParty::of(&public_url).map(Arc::new),
         attention,
         notices: Arc::new(notices),
         fleet: Arc::default(),

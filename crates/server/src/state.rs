@@ -13,6 +13,7 @@ use crate::openid::OpenId;
 use crate::patches::Patches;
 use crate::rollouts::Executor;
 use crate::web::Web;
+use crate::webauthn::RelyingParty;
 
 #[derive(Clone)]
 pub struct AppState {
@@ -31,6 +32,8 @@ pub struct AppState {
     pub billing: Option<Arc<Billing>>,
     /// None: nobody signs in at another place.
     pub openid: Option<Arc<OpenId>>,
+    /// None: browsers offer no passkeys for this address.
+    pub passkeys: Option<Arc<RelyingParty>>,
     /// Calls for a look at what owners should be told.
     pub attention: Arc<Notify>,
     /// Where people reach the service, without a slash at the end.

@@ -16,6 +16,8 @@ mod machines;
 mod mirror;
 #[path = "api/openid.rs"]
 mod openid;
+#[path = "api/passkeys.rs"]
+mod passkeys;
 #[path = "api/patches.rs"]
 mod patches;
 #[path = "api/provider.rs"]

@@ -8,8 +8,7 @@ use crate::{
     Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
     EmailAddress, Enrolment, FleetStore, GroupStore, IssuedToken, LeaseStore, Machine,
     MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RetentionStore, RolloutStore,
-    SignInStore,
-    SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    SignInStore, SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod openid;
 pub mod operator_keys;
+pub mod passkeys;
 pub mod patches;
 pub mod patches_page;
 pub mod register;

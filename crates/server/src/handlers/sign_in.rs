@@ -39,11 +39,18 @@ struct SignInPage {
     /// Whether people can register and choose passwords here.
     registers: bool,
     openid: Option<OpenIdForm>,
+    passkey: Option<PasskeyForm>,
 }
 
 /// Leads to a provider of identities.
 struct OpenIdForm {
     name: String,
+    token: String,
+}
+
+/// Signs in by a passkey: the tokens of the two requests that it takes.
+struct PasskeyForm {
+    begin: String,
     token: String,
 }
 
@@ -324,6 +331,10 @@ fn page(
         openid: app.openid.as_ref().map(|openid| OpenIdForm {
             name: openid.name().to_owned(),
             token: form.token_for(super::openid::SIGN_IN),
+        }),
+        passkey: app.passkeys.as_ref().map(|_| PasskeyForm {
+            begin: form.token_for(super::passkeys::BEGIN_SIGN_IN),
+            token: form.token_for(super::passkeys::SIGN_IN),
         }),
     };
     let status = match refusal {

@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
-use suture_store::{AccountId, Identity, IdentityId, StoreError};
+use suture_store::{AccountId, Identity, IdentityId, Passkey, StoreError};
 
-use super::account;
 use super::openid::AddIdentityForm;
+use super::{account, passkeys};
 use crate::html::PageResult;
 use crate::own_form::{OwnForm, OwnersForm};
 use crate::picture::number;
@@ -22,6 +22,9 @@ pub struct WaysIn {
     /// Whether there is one.
     pub password: bool,
     pub identities: Vec<Identity>,
+    pub passkeys: Vec<Passkey>,
+    /// Whether browsers offer passkeys here.
+    pub offers_passkeys: bool,
     /// What people call the provider whose identities can be added.
     pub provider: Option<String>,
     pub forms: FormTokens,
@@ -31,6 +34,9 @@ pub struct WaysIn {
 pub struct FormTokens {
     pub add_identity: String,
     pub remove_identity: String,
+    pub begin_passkey: String,
+    pub add_passkey: String,
+    pub remove_passkey: String,
 }
 
 #[derive(Deserialize)]
@@ -49,16 +55,23 @@ impl WaysIn {
         Ok(Self {
             password: known.is_some_and(|known| known.password.is_some()),
             identities: app.store.identities(account).await?,
+            passkeys: app.store.passkeys(account).await?,
+            offers_passkeys: app.passkeys.is_some(),
             provider: app.openid.as_ref().map(|openid| openid.name().to_owned()),
             forms: FormTokens {
                 add_identity: AddIdentityForm::token(session),
                 remove_identity: RemoveIdentityForm::token(session),
+                begin_passkey: passkeys::BeginAddingForm::token(session),
+                add_passkey: passkeys::AddForm::token(session),
+                remove_passkey: passkeys::RemoveForm::token(session),
             },
         })
     }
 
     pub fn last_used(&self, used: &Option<Timestamp>, now: &Timestamp) -> String {
-        used.map_or("never".to_owned(), |used| number::ago(used, now))
+        used.map_or("never used".to_owned(), |used| {
+            format!("used {}", number::ago(used, now))
+        })
     }
 
     /// What people call the identity's provider, or its address if it is another one than that
@@ -110,7 +123,11 @@ pub async fn after(
             tell(app, account, what).await?;
             Ok(Redirect::to("/account").into_response())
         }
-        Err(error @ (StoreError::LastWay | StoreError::TooManyWays { .. })) => {
+        Err(
+            error @ (StoreError::LastWay
+            | StoreError::TooManyWays { .. }
+            | StoreError::PasskeyTaken),
+        ) => {
             let refusal = ApiError::from(error).detail();
             account::page(app, session, StatusCode::CONFLICT, None, Some(refusal)).await
         }

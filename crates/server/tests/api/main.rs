@@ -9,6 +9,7 @@ mod log;
 mod machines;
 mod mirror;
 mod openid;
+mod passkeys;
 mod patches;
 mod provider;
 mod readiness;

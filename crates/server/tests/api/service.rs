@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 91] = [
+const ROUTES: [(&str, &str); 97] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -17,6 +17,9 @@ const ROUTES: [(&str, &str); 91] = [
     ("post", "/account/identities"),
     ("post", "/account/identities/remove"),
     ("post", "/account/letters"),
+    ("post", "/account/passkeys"),
+    ("post", "/account/passkeys/begin"),
+    ("post", "/account/passkeys/remove"),
     ("post", "/account/sign-out-everywhere"),
     ("get", "/account/subscription"),
     ("get", "/account/subscription/back"),
@@ -43,6 +46,7 @@ const ROUTES: [(&str, &str); 91] = [
     ("post", "/machines/release"),
     ("get", "/metrics"),
     ("get", "/openapi.json"),
+    ("get", "/passkey.js"),
     ("get", "/password"),
     ("post", "/password"),
     ("get", "/password/new"),
@@ -66,6 +70,8 @@ const ROUTES: [(&str, &str); 91] = [
     ("post", "/sign-in"),
     ("post", "/sign-in/openid"),
     ("get", "/sign-in/openid/back"),
+    ("post", "/sign-in/passkey"),
+    ("post", "/sign-in/passkey/begin"),
     ("post", "/sign-out"),
     ("get", "/style.css"),
     ("get", "/ticks"),

@@ -11,7 +11,7 @@ pub fn python(name: &str) -> PathBuf {
     let _guard = INSTALLING.lock();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let installed = Command::new(here.join("../../scripts/stand-in"))
-        .arg(name)
+        .arg(format!("crates/server/tests/{name}"))
         .stderr(Stdio::inherit())
         .output()
         .expect("scripts/stand-in");

@@ -3,6 +3,7 @@
 
 mod another_release;
 mod authors;
+mod browser;
 mod build_refusals;
 mod carried;
 mod cumulative;
@@ -12,6 +13,7 @@ mod known_fixes;
 mod machine_limit;
 mod machine_refusals;
 mod package;
+mod passkeys;
 mod portal;
 mod power_cuts;
 mod reproducible;
