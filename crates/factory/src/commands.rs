@@ -36,6 +36,9 @@ const NOT_RUNNING: [&str; 7] = [
     "usr/",
 ];
 
+/// The compiler's flags that name a folder of headers.
+const SEARCH_FLAGS: [&str; 4] = ["-I", "-iquote", "-isystem", "-idirafter"];
+
 /// One unit that this kernel is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CompileCommand {
@@ -85,6 +88,21 @@ impl CompileCommand {
         let after = words.clone().skip(1);
         let forced = words.zip(after).filter(|(flag, _)| *flag == "-include");
         forced.map(|(_, file)| file.trim_start_matches("./"))
+    }
+
+    /// Folders of the tree in which its compiler looks for what is included.
+    fn searched_folders(&self) -> impl Iterator<Item = &str> {
+        let mut words = self.text.split_whitespace();
+        std::iter::from_fn(move || {
+            let (flag, word) = words.by_ref().find_map(|word| {
+                let flag = SEARCH_FLAGS.iter().find(|flag| word.starts_with(**flag))?;
+                Some((flag, word))
+            })?;
+            match word.strip_prefix(flag) {
+                Some("") => words.next(),
+                folder => folder,
+            }
+        })
     }
 
     /// objtool with its flags, if it runs late in this kernel; without `--module`.
@@ -174,6 +192,17 @@ impl Commands {
     pub fn late_objtool(&self) -> Option<String> {
         let late = self.units.iter().find_map(CompileCommand::late_objtool);
         late.map(|run| format!("{run} --module"))
+    }
+
+    /// Folders of the tree in which the compiler of any unit looks for what is included.
+    pub fn searched_folders(&self) -> BTreeSet<String> {
+        let named: BTreeSet<&str> = self
+            .units
+            .iter()
+            .flat_map(|u| u.searched_folders())
+            .collect();
+        let folders = named.into_iter().map(Path::new);
+        folders.filter_map(normal).collect()
     }
 
     pub fn all(&self) -> &[CompileCommand] {
@@ -326,6 +355,15 @@ mod tests {
         assert_eq!(unit.linked_into(), ["kvm".parse().unwrap()]);
         let forced: Vec<&str> = unit.forced_includes().collect();
         assert_eq!(forced, ["include/linux/kconfig.h"]);
+    }
+
+    #[test]
+    fn commands_name_the_folders_that_are_searched() {
+        let flags = "-nostdinc -I./include -I ./arch/x86/kvm/ -iquote a/b/../c -include ./x/y.h -I/usr/include";
+        let unit = printed_line(&printed("a/x.o", flags, "a/x.c")).unwrap();
+        let folders = Commands::new(vec![unit]).searched_folders();
+        let folders: Vec<String> = folders.into_iter().collect();
+        assert_eq!(folders, ["a/c", "arch/x86/kvm", "include"]);
     }
 
     #[test]

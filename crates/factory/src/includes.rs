@@ -1,14 +1,17 @@
 //! Which files of a tree include which others: the way from an edited header to the units.
 //!
 //! The scan reads `#include` lines and nothing else, so it finds every unit that could include a
-//! file, and some that do not; the preprocessor then tells. Where a name can mean several files
-//! (`<asm/page.h>` depends on the search path), it stands for all of them.
+//! file, and some that do not; the preprocessor then tells. A name is looked for where compilers
+//! look: beside the file that includes it, if it is quoted, and in the folders of the commands'
+//! `-I`. Where it can mean several files (`<asm/page.h>` depends on their order), it stands for
+//! all of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 
 use crate::command::{Log, run};
+use crate::commands::Commands;
 use crate::error::FactoryError;
 use crate::files;
 use crate::paths::normal;
@@ -22,7 +25,7 @@ const FOLDERS: [&str; 17] = [
 ];
 
 /// First line of the kept list; another one is not read but made anew.
-const FORMAT: &str = "suture includes 1";
+const FORMAT: &str = "suture includes 2";
 
 /// The macro by which a header with trace events includes itself again (kernel:
 /// include/trace/define_trace.h), so it leads to no other file.
@@ -33,6 +36,8 @@ const INCLUDES_ITSELF: &str = "TRACE_INCLUDE(TRACE_INCLUDE_FILE)";
 pub(crate) struct Includes {
     /// By the last part of the included file's name.
     by_name: HashMap<String, Vec<Inclusion>>,
+    /// Folders in which some unit's compiler looks for what is included.
+    folders: BTreeSet<String>,
     /// Files that include one whose name the scan can't tell.
     unknown: BTreeSet<String>,
 }
@@ -45,17 +50,26 @@ struct Inclusion {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Included {
-    /// A file of the tree.
+    /// A file of the tree, which lies beside the one that includes it.
     File(String),
-    /// Any file whose path ends so, because the search path is not known here.
-    End(String),
+    /// `"NAME"`, which no file beside is: one in a folder that is searched, or one that Kbuild or
+    /// a fix puts beside.
+    Quoted(String),
+    /// `<NAME>`: a file in a folder that is searched.
+    Searched(String),
     /// What a macro stands for, and no `#define` tells.
     Anything,
 }
 
 impl Includes {
-    /// Those that lead to the files. Reads the tree once and keeps the answer beside it.
-    pub fn of(tree: &Tree, edited: &[&String], log: &Log) -> Result<Self, FactoryError> {
+    /// Those that lead to the files, by units with these commands. Reads the tree once and keeps
+    /// the answer beside it.
+    pub fn of(
+        tree: &Tree,
+        commands: &Commands,
+        edited: &[&String],
+        log: &Log,
+    ) -> Result<Self, FactoryError> {
         let kept = tree.inclusions();
         let is_current = |text: &String| text.starts_with(FORMAT);
         let text = std::fs::read_to_string(&kept).ok().filter(is_current);
@@ -81,14 +95,18 @@ impl Includes {
             // As with most fixes: nothing includes what they edit.
             return Ok(Self::default());
         }
-        Ok(Self::new(text.lines().skip(1).filter_map(kept_line)))
+        let inclusions = text.lines().skip(1).filter_map(kept_line);
+        Ok(Self::new(inclusions, commands.searched_folders()))
     }
 
-    fn new(inclusions: impl Iterator<Item = Inclusion>) -> Self {
-        let mut all = Self::default();
+    fn new(inclusions: impl Iterator<Item = Inclusion>, folders: BTreeSet<String>) -> Self {
+        let mut all = Self {
+            folders,
+            ..Self::default()
+        };
         for inclusion in inclusions {
             match &inclusion.file {
-                Included::File(path) | Included::End(path) => {
+                Included::File(path) | Included::Quoted(path) | Included::Searched(path) => {
                     let name = path.rsplit('/').next().unwrap_or(path).to_owned();
                     all.by_name.entry(name).or_default().push(inclusion);
                 }
@@ -109,7 +127,7 @@ impl Includes {
         while let Some(path) = open.pop() {
             let name = path.rsplit('/').next().unwrap_or(&path);
             let inclusions = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
-            for inclusion in inclusions.iter().filter(|one| one.file.may_be(&path)) {
+            for inclusion in inclusions.iter().filter(|one| self.may_be(one, &path)) {
                 if found.insert(inclusion.by.clone()) {
                     open.push(inclusion.by.clone());
                 }
@@ -118,17 +136,32 @@ impl Includes {
         found.remove(path);
         found
     }
-}
 
-impl Included {
-    fn may_be(&self, path: &str) -> bool {
-        match self {
-            Self::File(file) => file == path,
-            Self::End(end) => path
-                .strip_suffix(end.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('/')),
-            Self::Anything => true,
+    fn may_be(&self, inclusion: &Inclusion, path: &str) -> bool {
+        match &inclusion.file {
+            Included::File(file) => file == path,
+            Included::Searched(name) => self.is_found(name, path),
+            Included::Quoted(name) => {
+                self.is_found(name, path) || beside(&inclusion.by, name).as_deref() == Some(path)
+            }
+            Included::Anything => true,
         }
+    }
+
+    /// Whether a name is the path in one of the folders.
+    fn is_found(&self, name: &str, path: &str) -> bool {
+        if name.starts_with('.') {
+            let is_path = |folder: &String| {
+                normal(&Path::new(folder).join(name)).is_some_and(|found| found == path)
+            };
+            return self.folders.iter().any(is_path);
+        }
+        let folder = path.strip_suffix(name).unwrap_or_default();
+        let folder = match folder.strip_suffix('/') {
+            Some(folder) => folder,
+            None => return path == name && self.folders.contains(""),
+        };
+        self.folders.contains(folder)
     }
 }
 
@@ -136,7 +169,8 @@ impl Inclusion {
     fn line(&self) -> String {
         let (kind, file) = match &self.file {
             Included::File(file) => ('=', file.as_str()),
-            Included::End(end) => ('~', end.as_str()),
+            Included::Quoted(name) => ('"', name.as_str()),
+            Included::Searched(name) => ('<', name.as_str()),
             Included::Anything => ('?', ""),
         };
         format!("{}\t{kind}{file}\n", self.by)
@@ -147,7 +181,7 @@ impl Inclusion {
 fn is_included(text: &str, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let ends = |start: char| text.contains(&format!("{start}{name}\n"));
-    ['/', '=', '~'].into_iter().any(ends)
+    ['/', '=', '"', '<'].into_iter().any(ends)
 }
 
 fn kept_line(line: &str) -> Option<Inclusion> {
@@ -155,7 +189,8 @@ fn kept_line(line: &str) -> Option<Inclusion> {
     let mut rest = rest.chars();
     let file = match rest.next()? {
         '=' => Included::File(rest.as_str().to_owned()),
-        '~' => Included::End(rest.as_str().to_owned()),
+        '"' => Included::Quoted(rest.as_str().to_owned()),
+        '<' => Included::Searched(rest.as_str().to_owned()),
         _ => Included::Anything,
     };
     let by = by.to_owned();
@@ -217,20 +252,23 @@ fn read_directives(lines: &str, exists: impl Fn(&str) -> bool) -> Vec<Inclusion>
 fn named(by: &str, what: &str, exists: impl Fn(&str) -> bool) -> Option<Inclusion> {
     let close = if what.starts_with('<') { '>' } else { '"' };
     let name = what.get(1..)?.split(close).next()?;
-    let beside = Path::new(by).parent()?.join(name);
-    let beside = normal(&beside).filter(|path| close == '"' && exists(path));
-    let file = match beside {
+    let file = match beside(by, name).filter(|path| exists(path)) {
+        _ if close == '>' => Included::Searched(searched(name)),
         Some(path) => Included::File(path),
-        None => {
-            let mut end = name;
-            while let Some(rest) = end.strip_prefix("../").or(end.strip_prefix("./")) {
-                end = rest;
-            }
-            Included::End(normal(Path::new(end)).unwrap_or_else(|| end.to_owned()))
-        }
+        None => Included::Quoted(searched(name)),
     };
     let by = by.to_owned();
     Some(Inclusion { by, file })
+}
+
+/// The path of a name beside a file; none if it is outside of the tree.
+fn beside(by: &str, name: &str) -> Option<String> {
+    normal(&Path::new(by).parent()?.join(name))
+}
+
+/// A name in one way, as far as that does not depend on the folder.
+fn searched(name: &str) -> String {
+    normal(Path::new(name)).unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -242,6 +280,8 @@ mod tests {
         arch/x86/include/generated/asm/page.h:#include <asm-generic/page.h>\n\
         fs/ext4/inode.c:#include \"ext4.h\"\n\
         fs/ext2/inode.c:#include \"ext4.h\"\n\
+        fs/xfs/super.c:#include \"ext4.h\"\n\
+        net/core/sock.c:#include <ext4.h>\n\
         drivers/x/far.c:\t#include \"../y/part.c\"\n\
         drivers/b/drbd.c:#include GENL_MAGIC_INCLUDE_FILE\n\
         include/linux/drbd.h:#define GENL_MAGIC_INCLUDE_FILE <linux/genl.h>\n\
@@ -254,7 +294,9 @@ mod tests {
         let kept: String = inclusions.iter().map(Inclusion::line).collect();
         let again: Vec<_> = kept.lines().filter_map(kept_line).collect();
         assert_eq!(again, inclusions, "what is kept is read back");
-        let mut found = Includes::new(inclusions.into_iter()).includers(path);
+        let folders = ["include", "arch/x86/include/generated", "fs/xfs"];
+        let folders = folders.map(str::to_owned).into();
+        let mut found = Includes::new(inclusions.into_iter(), folders).includers(path);
         assert!(
             found.remove("drivers/acpi/t.c"),
             "who may include anything includes it"
@@ -275,13 +317,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_beside_its_includer_is_that_file_and_else_any_with_that_end() {
-        assert_eq!(
-            includers("fs/ext4/ext4.h"),
-            ["fs/ext2/inode.c", "fs/ext4/inode.c"]
-        );
-        assert_eq!(includers("fs/ext2/ext4.h"), ["fs/ext2/inode.c"]);
+    fn a_quoted_name_is_a_file_beside_its_includer() {
+        assert_eq!(includers("fs/ext4/ext4.h"), ["fs/ext4/inode.c"]);
         assert_eq!(includers("drivers/y/part.c"), ["drivers/x/far.c"]);
+        let made_later = includers("fs/ext2/ext4.h");
+        assert_eq!(made_later, ["fs/ext2/inode.c"]);
+    }
+
+    #[test]
+    fn a_name_is_looked_for_in_the_folders_of_the_commands() {
+        let all = ["fs/ext2/inode.c", "fs/xfs/super.c", "net/core/sock.c"];
+        assert_eq!(includers("fs/xfs/ext4.h"), all);
+        assert_eq!(includers("security/other/ext4.h"), [""; 0]);
+        assert_eq!(includers("security/net/tcp.h"), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_that_leaves_its_folder_is_found_from_a_folder_too() {
+        let lines = "fs/ext2/inode.c:#include \"../shared/part.h\"\n";
+        let inclusions = read_directives(lines, |_| false).into_iter();
+        let folders = BTreeSet::from(["fs/xfs/deep".to_owned()]);
+        let includes = Includes::new(inclusions, folders);
+        let by = |path| includes.includers(path).into_iter().collect::<Vec<_>>();
+        assert_eq!(by("fs/xfs/shared/part.h"), ["fs/ext2/inode.c"]);
+        assert_eq!(by("fs/shared/part.h"), ["fs/ext2/inode.c"]);
+        assert_eq!(by("net/shared/part.h"), [""; 0]);
     }
 
     #[test]

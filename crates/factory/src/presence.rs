@@ -43,7 +43,7 @@ impl Presence {
         // Any file may be asked about, so all inclusions are wanted, as for an edited header.
         let any_header = "include/linux/types.h".to_owned();
         let includes = step(progress, "reading which files include which", || {
-            Includes::of(&tree, &[&any_header], log)
+            Includes::of(&tree, &commands, &[&any_header], log)
         })?;
         let includes_anything = includes.includers("");
         Ok(Self {

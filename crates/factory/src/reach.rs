@@ -67,7 +67,7 @@ impl<'k> Reach<'k> {
         reach.files = plan.edited.iter().map(|file| file.path.clone()).collect();
         let followed = |path: &&String| named.is_empty() || !is_header(path);
         let followed: Vec<&String> = reach.files.iter().filter(followed).collect();
-        let includes = Includes::of(&kernel.tree, &followed, log)?;
+        let includes = Includes::of(&kernel.tree, &kernel.commands, &followed, log)?;
         let mut includers = BTreeSet::new();
         for path in followed {
             includers.extend(includes.includers(path));
