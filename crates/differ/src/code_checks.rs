@@ -1,13 +1,22 @@
 //! What speaks against replacing a changed function.
 
+use object::elf;
+
 use crate::compare::{Analysis, FunctionStatus};
-use crate::object::Section;
+use crate::object::{Relocation, Section};
 use crate::refusal::Refusal;
 use crate::special::{Role, is_init, role};
 use crate::unit::Unit;
 
 /// Bytes from a function's start within which its call to `__fentry__` begins: after `endbr64`.
 const FENTRY_LIMIT: u64 = 8;
+
+/// Fields that hold the distance to an entry of the global offset table.
+const FROM_GOT: [u32; 3] = [
+    elf::R_X86_64_GOTPCREL.0,
+    elf::R_X86_64_GOTPCRELX.0,
+    elf::R_X86_64_REX_GOTPCRELX.0,
+];
 
 pub(crate) fn refusals(analysis: &Analysis<'_>) -> Vec<Refusal> {
     let (old, new) = (analysis.matcher.old, analysis.matcher.new);
@@ -85,13 +94,19 @@ fn of_changed(old: &Unit, original: usize, after: &Section) -> Option<Refusal> {
     if symbol.is_weak() {
         return Some(Refusal::WeakFunction { function });
     }
-    if symbol.kind == object::elf::STT_GNU_IFUNC.0 {
+    if symbol.kind == elf::STT_GNU_IFUNC.0 {
         return Some(Refusal::IndirectFunction { function });
     }
     if old.section_of(original).grouped || after.grouped {
         return Some(Refusal::Grouped { symbol: function });
     }
-    (!is_traceable(old, original)).then_some(Refusal::NotTraceable { function })
+    match fentry_call(old, original) {
+        None => Some(Refusal::NotTraceable { function }),
+        Some(call) if FROM_GOT.contains(&call.r_type) => {
+            Some(Refusal::FentryThroughGot { function })
+        }
+        Some(_) => None,
+    }
 }
 
 /// `.text.foo`, `.text.unlikely.foo` and `.text.hot.foo` are one and the same to the kernel.
@@ -103,12 +118,12 @@ pub(crate) fn code_class(section: &str) -> &str {
     }
 }
 
-/// Whether ftrace can redirect a function: it calls `__fentry__` first.
-pub(crate) fn is_traceable(unit: &Unit, function: usize) -> bool {
+/// The call of `__fentry__` with which a function begins, by which ftrace can redirect it.
+fn fentry_call(unit: &Unit, function: usize) -> Option<&Relocation> {
     let range = unit.range(function);
     let entry = unit.symbol(function).value;
     unit.section(range.section)
         .relocations_in(entry, entry.saturating_add(FENTRY_LIMIT))
         .iter()
-        .any(|relocation| unit.name(relocation.symbol as usize) == "__fentry__")
+        .find(|relocation| unit.name(relocation.symbol as usize) == "__fentry__")
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::matcher::Matcher;
-use crate::names::{base_name, is_copyable, is_numbered};
+use crate::names::{base_name, is_copyable, is_numbered, stem};
 use crate::special::{Role, role};
 use crate::unit::{Target, Unit};
 
@@ -162,7 +162,7 @@ fn certain_pairs(
     pairs
 }
 
-/// Whether a function uses the one before and the other after.
+/// Whether a function uses the one before and the other after, be it as another clone of its own.
 fn shared_user(
     matcher: &Matcher<'_>,
     old_users: &HashMap<usize, HashSet<usize>>,
@@ -176,7 +176,12 @@ fn shared_user(
     let mut pairs = before
         .iter()
         .filter_map(|function| matcher.functions.get(function));
-    pairs.any(|function| after.contains(function))
+    let stems: HashSet<&str> = before
+        .iter()
+        .map(|&user| stem(matcher.old.name(user)))
+        .collect();
+    let same_source = |&user: &usize| stems.contains(stem(matcher.new.name(user)));
+    pairs.any(|function| after.contains(function)) || after.iter().any(same_source)
 }
 
 /// Variables by their name without numbers that are not paired and must not be copied.

@@ -9,6 +9,10 @@ use object::read::elf::{FileHeader as _, SectionHeader as _};
 
 use crate::error::DifferError;
 
+/// How files begin that clang writes for link-time optimisation: bare, and wrapped
+/// (llvm: docs/BitCodeFormat.rst, "Bitcode Wrapper Format").
+const LLVM_BITCODE: [&[u8]; 2] = [b"BC\xc0\xde", &[0xde, 0xc0, 0x17, 0x0b]];
+
 /// One section with its header's fields; `link` and `info` count in file order (0 is the null
 /// section, which is kept in the list).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub(crate) struct ElfFile<'data> {
 impl<'data> ElfFile<'data> {
     /// Reads a relocatable x86-64 object; the contents are not copied.
     pub fn parse(bytes: &'data [u8]) -> Result<Self, DifferError> {
+        if LLVM_BITCODE.iter().any(|magic| bytes.starts_with(magic)) {
+            return Err(DifferError::LinkTimeOptimised("LLVM bitcode".to_owned()));
+        }
         let header = FileHeader64::<LE>::parse(bytes)?;
         let endian = header.endian()?;
         let (file_type, machine) = (header.e_type.get(endian).0, header.e_machine.get(endian).0);

@@ -14,6 +14,12 @@ pub enum DifferError {
          e_machine {machine}"
     )]
     WrongKind { file_type: u16, machine: u16 },
+    /// What a compiler leaves for an optimiser of the whole program, beside code or instead of it.
+    #[error(
+        "the object is made for link-time optimisation (it has {0}), so its code is not what runs; \
+         compile it without (`-fno-lto`), and refuse kernels that are optimised so"
+    )]
+    LinkTimeOptimised(String),
     /// Something inside contradicts itself.
     #[error("section `{section}` is damaged: {what}")]
     Damaged { section: String, what: String },

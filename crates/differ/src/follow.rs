@@ -58,6 +58,11 @@ impl Extractor<'_> {
             return Ok(self.chunk_goal(settled, relocation));
         }
         let owner = self.layout.chunks[chunk].owner.clone();
+        let inside = relocation.offset + relocation.width() <= self.layout.chunks[chunk].source.end;
+        if !inside {
+            let what = "a relocated field reaches beyond what is taken".to_owned();
+            return Err(self.reference(&owner, section, what));
+        }
         if !LOADABLE.contains(&relocation.r_type) {
             let what = format!(
                 "modules can't have relocations of type {}",

@@ -31,6 +31,11 @@ pub(crate) fn is_numbered(name: &str) -> bool {
     base_name(name) != name
 }
 
+/// The name in the source of the function that a clone was made of: `foo.constprop.0` → `foo`.
+pub(crate) fn stem(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(stem, _)| stem)
+}
+
 /// The function that a `.cold` part belongs to: `foo.isra.0.cold` → `foo.isra.0`.
 pub(crate) fn parent_of_cold(name: &str) -> Option<&str> {
     let (parent, rest) = name.rsplit_once(".cold")?;

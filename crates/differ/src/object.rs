@@ -7,6 +7,9 @@ use object::pod::slice_from_all_bytes;
 use crate::elf_file::{ElfFile, RawSection};
 use crate::error::DifferError;
 
+/// Names of sections with GCC's intermediate code begin so.
+const GNU_LTO: &str = ".gnu.lto_";
+
 /// A parsed object. Sections and symbols keep their ELF index, so index 0 is the null one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -75,6 +78,13 @@ impl Object {
     /// Reads an x86-64 relocatable object.
     pub fn parse(bytes: &[u8]) -> Result<Self, DifferError> {
         let file = ElfFile::parse(bytes)?;
+        if let Some(section) = file
+            .sections
+            .iter()
+            .find(|raw| raw.name.starts_with(GNU_LTO))
+        {
+            return Err(DifferError::LinkTimeOptimised(section.name.clone()));
+        }
         let mut sections: Vec<Section> = file.sections.iter().map(plain_section).collect();
         let symbols = match symbol_table(&file)? {
             Some(index) => symbols(&file, index)?,
@@ -162,6 +172,18 @@ impl Section {
         let from = self.relocations.partition_point(|r| r.offset < start);
         let to = self.relocations.partition_point(|r| r.offset < end);
         &self.relocations[from..to.max(from)]
+    }
+}
+
+impl Relocation {
+    /// Bytes of the field that it fills in; at least that many, for types that no kernel has.
+    pub(crate) fn width(&self) -> u64 {
+        match elf::RelocationType(self.r_type) {
+            elf::R_X86_64_NONE => 0,
+            elf::R_X86_64_64 | elf::R_X86_64_PC64 => 8,
+            elf::R_X86_64_32 | elf::R_X86_64_32S | elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => 4,
+            _ => 1,
+        }
     }
 }
 
@@ -335,7 +357,9 @@ fn attach_relocations(
             symbol: (info >> 32) as u32,
             addend: entry.r_addend.get(LE),
         };
-        if relocation.symbol as usize >= symbol_count || relocation.offset >= target.size {
+        let end = relocation.offset.checked_add(relocation.width());
+        let inside = relocation.offset < target.size && end.is_some_and(|end| end <= target.size);
+        if relocation.symbol as usize >= symbol_count || !inside {
             return Err(DifferError::damaged(
                 &raw.name,
                 "a relocation points outside",

@@ -40,6 +40,11 @@ pub enum Refusal {
     )]
     NotTraceable { function: String },
     #[error(
+        "`{function}` calls `__fentry__` through a global offset table, which kernels do not have; \
+         compile the unit with the kernel's own flags (no `-fPIC`)"
+    )]
+    FentryThroughGot { function: String },
+    #[error(
         "`{function}` is a weak symbol: the running kernel may use another definition; patch its \
          callers, or the definition that the kernel uses"
     )]

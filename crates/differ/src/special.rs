@@ -46,6 +46,7 @@ const IGNORED: &[&str] = &[
     ".discard",
     ".note",
     ".eh_frame",
+    ".sframe",
     ".comment",
     ".debug",
     ".llvm",

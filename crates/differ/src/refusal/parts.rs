@@ -12,6 +12,7 @@ impl Refusal {
             Self::DeviceTable { .. } => "device_table",
             Self::ConstantChanged { .. } => "constant_changed",
             Self::NotTraceable { .. } => "not_traceable",
+            Self::FentryThroughGot { .. } => "fentry_through_got",
             Self::WeakFunction { .. } => "weak_function",
             Self::IndirectFunction { .. } => "indirect_function",
             Self::Grouped { .. } => "grouped",
@@ -40,6 +41,7 @@ impl Refusal {
         match self {
             Self::InitCode { function, .. }
             | Self::NotTraceable { function }
+            | Self::FentryThroughGot { function }
             | Self::WeakFunction { function }
             | Self::IndirectFunction { function }
             | Self::UnknownSection { function, .. }

@@ -40,12 +40,15 @@ pub fn objects(case: &str) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-/// Compiles one source; it sees itself under its bare name.
+/// Compiles one source; it sees itself under its bare name. A file `flags` beside it may add some.
 pub fn compile(source: &Path) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let object: PathBuf = folder.path().join("unit.o");
     let mut gcc = Command::new("gcc");
-    gcc.current_dir(source.parent().unwrap()).args(FLAGS);
+    let more = std::fs::read_to_string(source.with_file_name("flags")).unwrap_or_default();
+    gcc.current_dir(source.parent().unwrap())
+        .args(FLAGS)
+        .args(more.split_whitespace());
     gcc.arg(source.file_name().unwrap()).arg("-o").arg(&object);
     let status = gcc.status().unwrap();
     assert!(status.success(), "gcc failed on {}", source.display());

@@ -1,7 +1,9 @@
 //! One story for each behaviour; the sources are in `tests/cases`.
 
-use crate::common::{diff_case, extract_case, extract_case_of};
+use crate::common::{diff_case, extract_case, extract_case_of, objects};
 use insta::assert_snapshot;
+use object::{Object as _, ObjectSection as _};
+use suture_differ::compare;
 
 #[test]
 fn equal_sources_make_no_patch() {
@@ -227,6 +229,92 @@ fn a_cold_part_goes_with_its_parent() {
 #[test]
 fn clones_are_patched_under_their_own_name() {
     assert_snapshot!(diff_case("clones"), @"Changed work.constprop.0");
+}
+
+#[test]
+fn a_function_whose_parameters_were_taken_apart_is_patched_under_that_name() {
+    assert_snapshot!(diff_case("isra"), @"Changed work.isra.0");
+}
+
+#[test]
+fn a_function_of_which_only_a_part_is_called_is_patched_as_that_part() {
+    assert_snapshot!(diff_case("part"), @"Changed work.part.0");
+}
+
+#[test]
+fn the_hash_of_a_promoted_function_means_nothing() {
+    assert_snapshot!(extract_case("llvm"), @r"
+    patch work.llvm.1111111111111111111,1 by __suture_u0_0
+    .text.work.llvm.: code
+    __mcount_loc: 8
+    .rela.text.work.llvm. -> .klp.sym.vmlinux.hidden,0
+    .rela__mcount_loc -> .text.work.llvm.
+    ");
+}
+
+#[test]
+fn a_static_variable_is_the_same_in_another_clone_of_its_function() {
+    assert_snapshot!(extract_case("static-of-clone"), @r"
+    patch one,1 by __suture_u0_0
+    patch two,1 by __suture_u0_1
+    .text.one: code
+    .text.two: code
+    .text.bump: code
+    __mcount_loc: 24
+    .rela.text.one -> .text.bump
+    .rela.text.two -> .text.bump
+    .rela.text.bump -> .klp.sym.vmlinux.count.N,2 .klp.sym.vmlinux.hidden,0
+    .rela__mcount_loc -> .text.bump .text.one .text.two
+    ");
+}
+
+#[test]
+fn simple_frames_go_the_way_of_other_unwind_data_for_programs() {
+    assert_snapshot!(extract_case("sframe"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0
+    .rela__mcount_loc -> .text.fixed
+    ");
+}
+
+#[test]
+fn a_call_through_the_offset_table_is_refused() {
+    assert_snapshot!(diff_case("fentry-through-got"), @r"
+    Changed fixed
+    refused: `fixed` calls `__fentry__` through a global offset table, which kernels do not have; compile the unit with the kernel's own flags (no `-fPIC`)
+    ");
+}
+
+#[test]
+fn a_relocated_field_that_leaves_its_section_is_refused() {
+    let (old, mut new) = objects("one-function");
+    let entry = {
+        let file = object::read::elf::ElfFile64::<object::LittleEndian>::parse(&*new).unwrap();
+        let size = file.section_by_name(".text.fixed").unwrap().size();
+        let table = file.section_by_name_bytes(b".rela.text.fixed").unwrap();
+        let (start, _) = table.file_range().unwrap();
+        (start as usize, size - 2)
+    };
+    new[entry.0..entry.0 + 8].copy_from_slice(&entry.1.to_le_bytes());
+    let error = compare(&old, &new).unwrap_err().to_string();
+    let expected = "section `.rela.text.fixed` is damaged: a relocation points outside";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn objects_for_link_time_optimisation_are_refused() {
+    let (old, new) = objects("link-time-optimised");
+    let error = compare(&old, &new).unwrap_err().to_string();
+    assert!(
+        error.contains("made for link-time optimisation (it has .gnu.lto_"),
+        "{error}"
+    );
+    let (old, _) = objects("one-function");
+    let bitcode = b"BC\xc0\xde\x35\x14\0\0";
+    let error = compare(&old, bitcode).unwrap_err().to_string();
+    assert!(error.contains("it has LLVM bitcode"), "{error}");
 }
 
 #[test]

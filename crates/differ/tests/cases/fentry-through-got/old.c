@@ -1,0 +1,2 @@
+extern int hidden(int n);
+int fixed(int n) { return hidden(n); }
