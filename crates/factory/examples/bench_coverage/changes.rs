@@ -48,13 +48,23 @@ impl Changes {
     pub fn headers_with(&self, names: &[String]) -> Vec<Part> {
         let header = |path: &str| names.iter().any(|name| path.ends_with(&format!("/{name}")));
         let adds = |line: &str| names.iter().any(|name| has_word(line, name));
+        self.headers(|path, diff| match header(path) {
+            true => Part::all(path, diff),
+            false => Part::adding(path, diff, &adds),
+        })
+    }
+
+    /// Hunks of changed headers with one of the names as a word anywhere: a declaration may go on
+    /// to another line, and only that is added.
+    pub fn headers_about(&self, names: &[String]) -> Vec<Part> {
+        let named = |line: &str| names.iter().any(|name| has_word(line, name));
+        let about = |hunk: &str| hunk.lines().any(named);
+        self.headers(|path, diff| Part::where_hunk(path, diff, &about))
+    }
+
+    fn headers(&self, parts: impl Fn(&str, &str) -> Vec<Part>) -> Vec<Part> {
         let headers = self.0.iter().filter(|(path, _)| path.ends_with(".h"));
-        headers
-            .flat_map(|(path, diff)| match header(path) {
-                true => Part::all(path, diff),
-                false => Part::adding(path, diff, &adds),
-            })
-            .collect()
+        headers.flat_map(|(path, diff)| parts(path, diff)).collect()
     }
 
     /// The hunks that begin to define the function or object: it is on an added line at the left

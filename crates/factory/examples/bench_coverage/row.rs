@@ -203,7 +203,11 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
             Refusal::DoesNotCompile { message, .. } => {
                 let quoted = message.split('\'').skip(1).step_by(2);
                 let names: Vec<String> = quoted.filter_map(last_name).collect();
-                more.extend(changes.headers_with(&names));
+                let adding = changes.headers_with(&names);
+                more.extend(match adding.is_empty() {
+                    true => changes.headers_about(&names),
+                    false => adding,
+                });
             }
             Refusal::Differ {
                 why: suture_differ::Refusal::Unresolved { symbol, .. },
