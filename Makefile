@@ -40,7 +40,7 @@ bench: setup
 ## Print how many of the stable series' own fixes become live patches (MINUTES: at most so long).
 bench-coverage: programs
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_coverage
-	@target/x86_64-unknown-linux-gnu/debug/examples/bench_coverage --resume --minutes $(or $(MINUTES),30) --load 20
+	@target/x86_64-unknown-linux-gnu/debug/examples/bench_coverage --resume --minutes $(or $(MINUTES),30) --load-each 10
 
 ## Print how many machines a bad patch reaches, by our rollouts and by others', in simulation.
 bench-rollout: setup

@@ -66,7 +66,7 @@ pub use presence::Presence;
 pub use progress::{Progress, Silent};
 pub use prove::{UnitProof, prove};
 pub use shipped::{ShippedKernel, StockKernel, stock_kernels, stock_releases};
-pub use smoke::SmokePlan;
+pub use smoke::{SmokePlan, check_use};
 pub use source_archive::{Recipe, SourceArchive};
 pub use sources::{extract_sources, source_difference, unified, unpack_tree};
 pub use suite::Suite;

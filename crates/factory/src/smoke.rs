@@ -23,6 +23,7 @@ use crate::files::sha256_hex;
 use crate::glue::GlueFunction;
 use guest::Guest;
 use load::Loads;
+pub use sysfs::check_use;
 
 /// Processors of the machine.
 const CPUS: u32 = 2;

@@ -38,6 +38,8 @@ pub struct Trial {
 pub struct TrialFunction {
     pub object: ObjectName,
     pub name: String,
+    /// Its place among the symbols of that name in the object, 0 if there is but one.
+    pub position: u64,
     pub unit: String,
 }
 
@@ -98,6 +100,7 @@ impl Workbench<'_> {
             unit.functions.iter().map(|(function, _)| TrialFunction {
                 object: unit.object.clone(),
                 name: function.old_name.clone(),
+                position: function.old_sympos,
                 unit: unit.source.clone(),
             })
         });

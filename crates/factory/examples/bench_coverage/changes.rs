@@ -13,18 +13,40 @@ const FOLDERS: [&str; 17] = [
     "kernel", "lib", "mm", "net", "security", "sound", "virt",
 ];
 
-/// Each changed file's diff, by path.
-pub struct Changes(BTreeMap<String, String>);
+pub struct Changes {
+    /// Each changed file's diff, by path.
+    diffs: BTreeMap<String, String>,
+    /// The unpacked sources, before and after.
+    sources: [PathBuf; 2],
+}
 
 impl Changes {
     pub fn between(archive: &Archive, series: &str, from: &str, to: &str) -> Result<Self> {
         let old = unpacked(archive, series, from)?;
         let new = unpacked(archive, series, to)?;
-        let mut changes = BTreeMap::new();
+        let mut diffs = BTreeMap::new();
         for folder in FOLDERS {
-            compare(&old, &new, Path::new(folder), &mut changes)?;
+            compare(&old, &new, Path::new(folder), &mut diffs)?;
         }
-        Ok(Self(changes))
+        let sources = [old, new];
+        Ok(Self { diffs, sources })
+    }
+
+    /// The longer words of a line of a file, as it was and as it is.
+    pub fn words_at(&self, path: &str, line: usize) -> Vec<String> {
+        let texts = self
+            .sources
+            .iter()
+            .map(|folder| std::fs::read(folder.join(path)));
+        let texts = texts
+            .flatten()
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let lines =
+            texts.filter_map(|text| text.lines().nth(line.checked_sub(1)?).map(str::to_owned));
+        let is_end = |letter: char| !letter.is_alphanumeric() && letter != '_';
+        let words =
+            lines.flat_map(|line| line.split(is_end).map(str::to_owned).collect::<Vec<_>>());
+        words.filter(|word| word.len() > 3).collect()
     }
 
     /// The changed files that could be units.
@@ -33,14 +55,14 @@ impl Changes {
             path.ends_with(".c") && !diff.starts_with("--- /dev/null")
         };
         let edited = self
-            .0
+            .diffs
             .iter()
             .filter(move |(path, diff)| edited((path, diff)));
         edited.map(|(path, _)| path.as_str())
     }
 
     pub fn diff(&self, path: &str) -> Option<&str> {
-        self.0.get(path).map(String::as_str)
+        self.diffs.get(path).map(String::as_str)
     }
 
     /// Parts of changed headers: those hunks that add a line with one of the names as a word, and
@@ -63,7 +85,7 @@ impl Changes {
     }
 
     fn headers(&self, parts: impl Fn(&str, &str) -> Vec<Part>) -> Vec<Part> {
-        let headers = self.0.iter().filter(|(path, _)| path.ends_with(".h"));
+        let headers = self.diffs.iter().filter(|(path, _)| path.ends_with(".h"));
         headers.flat_map(|(path, diff)| parts(path, diff)).collect()
     }
 
@@ -74,14 +96,14 @@ impl Changes {
             let margin = line.starts_with(|first: char| first.is_alphabetic() || first == '_');
             margin && has_word(line, name)
         };
-        let code = self.0.iter().filter(|(path, _)| path.ends_with(".c"));
+        let code = self.diffs.iter().filter(|(path, _)| path.ends_with(".c"));
         code.flat_map(|(path, diff)| Part::adding(path, diff, &defines))
             .collect()
     }
 
     /// The diff of a file's hunks.
     pub fn part(&self, path: &str, hunks: &BTreeSet<usize>) -> String {
-        let Some((header, all)) = self.0.get(path).and_then(|diff| hunks_of(diff)) else {
+        let Some((header, all)) = self.diffs.get(path).and_then(|diff| hunks_of(diff)) else {
             return String::new();
         };
         let chosen = all

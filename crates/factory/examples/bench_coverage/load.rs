@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use suture_factory::Workbench;
+use suture_factory::{Workbench, check_use};
 use suture_vm::{GuestKernel, Vm, kernel_faults};
 
 use crate::row::{Function, Outcome, Row};
@@ -17,13 +17,13 @@ struct Loadable<'a> {
     functions: &'a [Function],
 }
 
-/// Boots the kernel and loads up to `count` modules, each of which replaces the one before.
+/// Boots the kernel and loads one of `each` modules, each of which replaces the one before.
 pub fn load(
     rows: &[Row],
     from: &str,
     bench: &Workbench<'_>,
     modules: &Path,
-    count: usize,
+    each: usize,
 ) -> Result<()> {
     let of_step = rows.iter().filter(|row| row.from == from);
     let built = of_step.filter_map(|row| match &row.outcome {
@@ -34,12 +34,12 @@ pub fn load(
         }),
         _ => None,
     });
-    let chosen: Vec<Loadable<'_>> = built.take(count).collect();
+    let chosen: Vec<Loadable<'_>> = built.step_by(each).collect();
     let (vmlinuz, folder) = bench.boot_files();
     let mut builder = Vm::builder(GuestKernel::new(vmlinuz, folder)).memory_mib(2048);
     for function in chosen.iter().flat_map(|one| one.functions) {
-        if function.object != "vmlinux" {
-            builder = builder.module_file(&function.object);
+        if !function.object.is_vmlinux() {
+            builder = builder.module_file(function.object.as_str());
         }
     }
     let vm = builder.boot()?;
@@ -64,14 +64,14 @@ pub fn load(
     Ok(())
 }
 
-/// Loads one and checks that the kernel uses it. Functions of modules that are not loaded (they
-/// may want their hardware) are only checked to be known.
+/// Loads one and checks that the kernel uses it; how many of its functions. Those of modules that
+/// are not loaded, because they want their hardware, can't be.
 fn load_one(vm: &Vm, one: &Loadable<'_>, bytes: &[u8]) -> Result<usize> {
     let before = vm.console().len();
     for function in one
         .functions
         .iter()
-        .filter(|function| function.object != "vmlinux")
+        .filter(|function| !function.object.is_vmlinux())
     {
         vm.shell(&format!("modprobe {} || true", function.object))?;
     }
@@ -95,20 +95,14 @@ fn load_one(vm: &Vm, one: &Loadable<'_>, bytes: &[u8]) -> Result<usize> {
     let loaded = vm.shell("cut -d' ' -f1 /proc/modules")?.stdout;
     let mut in_use = 0;
     for function in one.functions {
-        let start = format!("{}/{},", function.object, function.name);
-        let listed = known.lines().any(|line| line.starts_with(&start));
-        let there = function.object == "vmlinux" || loaded.lines().any(|l| l == function.object);
-        ensure!(
-            listed || !there,
-            "{start} is not among the patch's functions"
-        );
-        if there {
-            let name = |line: &str| line.split([' ', '\t']).next() == Some(function.name.as_str());
-            ensure!(
-                used.lines().any(name),
-                "nothing handles calls of {}",
-                function.name
-            );
+        let Function {
+            object,
+            name,
+            position,
+        } = function;
+        if object.is_vmlinux() || loaded.lines().any(|module| module == object.as_str()) {
+            let function = (name.as_str(), *position);
+            check_use(object, function, &known, &used).map_err(anyhow::Error::msg)?;
             in_use += 1;
         }
     }

@@ -17,19 +17,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use suture_factory::archive::Archive;
-use suture_factory::{Log, Silent, default_cache, stock_releases, with_workbench};
+use suture_factory::{Log, Silent, Suite, default_cache, stock_releases, with_workbench};
 use suture_kernel::KernelRelease;
 
 use crate::changes::Changes;
 use crate::holes::Hole;
 use crate::row::{Attempt, Case, Row};
 
-const USAGE: &str = "usage: bench_coverage [--series 6.1] [--from VERSION] [--to VERSION] \
+const USAGE: &str = "usage: bench_coverage [--suite SUITE] [--series 6.1] [--from VERSION] [--to VERSION] \
     [--results FILE] [--resume] [--sample N] [--seed S] [--minutes M] [--only PATH] \
-    [--holes FILE] [--load N]";
+    [--holes FILE] [--load-each N]";
 
 /// Settings from the command line.
 struct Options {
+    /// Another release of the distribution than this machine's, e.g. `trixie`.
+    suite: Option<String>,
     series: String,
     from: Option<String>,
     to: Option<String>,
@@ -41,12 +43,14 @@ struct Options {
     only: Vec<String>,
     /// A list of holes, whose whole fixes are tried first.
     holes: Option<PathBuf>,
-    load: usize,
+    /// One of so many modules that were built is loaded; 0 for none.
+    load_each: usize,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
+            suite: None,
             series: "6.1".to_owned(),
             from: None,
             to: None,
@@ -57,11 +61,12 @@ impl Options {
             minutes: None,
             only: Vec::new(),
             holes: None,
-            load: 0,
+            load_each: 0,
         };
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().context(USAGE);
             match name.as_str() {
+                "--suite" => options.suite = Some(value()?),
                 "--series" => options.series = value()?,
                 "--from" => options.from = Some(value()?),
                 "--to" => options.to = Some(value()?),
@@ -72,7 +77,7 @@ impl Options {
                 "--minutes" => options.minutes = Some(value()?.parse()?),
                 "--only" => options.only.push(value()?),
                 "--holes" => options.holes = Some(value()?.into()),
-                "--load" => options.load = value()?.parse()?,
+                "--load-each" => options.load_each = value()?.parse()?,
                 _ => anyhow::bail!(USAGE),
             }
         }
@@ -89,7 +94,11 @@ struct Step {
 
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let archive = Archive::new(&default_cache(), Log::none());
+    let (cache, log) = (default_cache(), Log::none());
+    let archive = match &options.suite {
+        Some(name) => Archive::of_suite(&cache, Suite::named(&cache, name, &log)?, log),
+        None => Archive::new(&cache, log),
+    };
     let deadline = options
         .minutes
         .map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
@@ -160,9 +169,9 @@ fn run(step: &Step, options: &Options, archive: &Archive, deadline: Option<Insta
             modules: &modules,
         };
         try_all(&attempt, &cases, options, deadline)?;
-        if options.load > 0 {
+        if options.load_each > 0 {
             let rows = Row::read(&options.results)?;
-            load::load(&rows, &step.from, bench, &modules, options.load)?;
+            load::load(&rows, &step.from, bench, &modules, options.load_each)?;
         }
         Ok(())
     })?
@@ -191,15 +200,20 @@ fn try_all(
     deadline: Option<Instant>,
 ) -> Result<()> {
     let rows = Row::read(&options.results)?.into_iter();
-    let of_step = rows.filter(|row| row.from == attempt.from);
-    let known: HashSet<(String, Option<String>)> = of_step.map(|row| (row.file, row.cve)).collect();
-    let numbered = cases.iter().enumerate();
-    let mut open: Vec<(usize, &Case)> = numbered
-        .filter(|(_, case)| !known.contains(&(case.name.clone(), case.cve.clone())))
-        .collect();
+    let of_step: Vec<Row> = rows.filter(|row| row.from == attempt.from).collect();
+    // Modules are numbered as they are made, whatever the options of the run that made them.
+    let mut number = of_step
+        .iter()
+        .map(|row| row.number)
+        .max()
+        .unwrap_or_default();
+    let known: HashSet<(String, Option<String>)> =
+        of_step.into_iter().map(|row| (row.file, row.cve)).collect();
+    let is_open = |case: &&Case| !known.contains(&(case.name.clone(), case.cve.clone()));
+    let mut open: Vec<&Case> = cases.iter().filter(is_open).collect();
     for complete in [false, true] {
         let mut needing = Vec::new();
-        for (done, (number, case)) in open.iter().enumerate() {
+        for (done, case) in open.iter().enumerate() {
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 let left = open.len() - done + needing.len();
                 println!(
@@ -208,12 +222,13 @@ fn try_all(
                 );
                 return Ok(());
             }
-            match attempt.run(case, *number, complete)? {
+            match attempt.run(case, number + 1, complete)? {
                 Some(row) => {
-                    println!("{:>4} {row}", number + 1);
+                    number += 1;
+                    println!("{number:>4} {row}");
                     row.append(&options.results)?;
                 }
-                None => needing.push((*number, *case)),
+                None => needing.push(*case),
             }
         }
         open = needing;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use suture_factory::{FactoryError, Refusal, Trial, Workbench};
+use suture_kernel::ObjectName;
 
 use crate::changes::{Changes, Part};
 
@@ -24,6 +25,8 @@ pub struct Row {
     /// Version of the source package that the fix is for.
     pub from: String,
     pub file: String,
+    /// Number of the attempt, and of the module that it made.
+    pub number: usize,
     /// The hole that the fix closes, if it is one of whole fixes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cve: Option<String>,
@@ -53,8 +56,9 @@ pub enum Outcome {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Function {
-    pub object: String,
+    pub object: ObjectName,
     pub name: String,
+    pub position: u64,
 }
 
 impl Row {
@@ -154,7 +158,7 @@ impl Attempt<'_> {
             let diff = self.changes.diff(file).unwrap_or_default();
             selection.add(Part::all(file, diff));
         }
-        let version = format!("{}.1", number + 1).parse()?;
+        let version = format!("{number}.1").parse()?;
         let attempt = |selection: &Selection| -> Result<_> {
             let fixes = selection.write(self.changes, folder.path())?;
             Ok(self.bench.try_fixes(version, &fixes))
@@ -177,6 +181,7 @@ impl Attempt<'_> {
         Ok(Some(Row {
             from: self.from.to_owned(),
             file: case.name.clone(),
+            number,
             cve: case.cve.clone(),
             with,
             outcome: outcome(result, &version.module_name(), self.modules)?,
@@ -194,20 +199,19 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
     for refusal in &refusals.0 {
         match refusal {
             Refusal::LacksDeclarations { missing, .. } => {
-                let names: Vec<String> = missing
+                let names = missing
                     .iter()
-                    .map(|name| name.rsplit([' ', '/']).next().unwrap_or(name).to_owned())
-                    .collect();
+                    .map(|name| name.rsplit([' ', '/']).next().unwrap_or(name));
+                let names: Vec<String> = names.map(|name| guarded(name).to_owned()).collect();
                 more.extend(changes.headers_with(&names));
             }
             Refusal::DoesNotCompile { message, .. } => {
                 let quoted = message.split('\'').skip(1).step_by(2);
                 let names: Vec<String> = quoted.filter_map(last_name).collect();
-                let adding = changes.headers_with(&names);
-                more.extend(match adding.is_empty() {
-                    true => changes.headers_about(&names),
-                    false => adding,
-                });
+                let at_fault = || changes.headers_about(&words_at_fault(message, changes));
+                let found = [changes.headers_with(&names), changes.headers_about(&names)];
+                let found = found.into_iter().find(|parts| !parts.is_empty());
+                more.extend(found.unwrap_or_else(at_fault));
             }
             Refusal::Differ {
                 why: suture_differ::Refusal::Unresolved { symbol, .. },
@@ -217,6 +221,27 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
         }
     }
     more
+}
+
+/// `snd_hda_power` of `class_snd_hda_power_t`, which a macro makes of it (kernel:
+/// include/linux/cleanup.h).
+fn guarded(name: &str) -> &str {
+    let ends = ["_t", "_constructor", "_destructor"];
+    let class = name.strip_prefix("class_");
+    let guarded = class.and_then(|name| ends.iter().find_map(|end| name.strip_suffix(end)));
+    guarded.unwrap_or(name)
+}
+
+/// What stands where the compiler found an error: `PATH:LINE:COLUMN: error: …`.
+fn words_at_fault(message: &str, changes: &Changes) -> Vec<String> {
+    let mut parts = message.split(':');
+    match (
+        parts.next(),
+        parts.next().and_then(|line| line.parse().ok()),
+    ) {
+        (Some(path), Some(line)) => changes.words_at(path, line),
+        _ => Vec::new(),
+    }
 }
 
 /// `syn_recv_sock` of `smc->ori_af_ops->syn_recv_sock`: what a compiler quotes may be an expression.
@@ -231,8 +256,9 @@ fn outcome(result: Result<Trial, FactoryError>, module: &str, modules: &Path) ->
         Ok(trial) => {
             std::fs::write(modules.join(format!("{module}.ko")), &trial.module)?;
             let functions = trial.functions.iter().map(|function| Function {
-                object: function.object.to_string(),
+                object: function.object.clone(),
                 name: function.name.clone(),
+                position: function.position,
             });
             Outcome::Built {
                 module: module.to_owned(),

@@ -4,11 +4,8 @@ use suture_kernel::ObjectName;
 
 use crate::glue::GlueFunction;
 
-/// The functions of an object that are redirected, of which all have to be.
-///
-/// `known` lists the patch's functions as `OBJECT/FUNCTION,POSITION` (kernel:
-/// Documentation/ABI/testing/sysfs-kernel-livepatch), `enabled` is ftrace's list of handled
-/// functions. Of an object that is not loaded nothing can be redirected yet.
+/// The functions of an object that are redirected, of which all have to be. Of an object that is
+/// not loaded nothing can be redirected yet.
 pub(super) fn used(
     object: &ObjectName,
     functions: &[GlueFunction],
@@ -18,30 +15,50 @@ pub(super) fn used(
 ) -> Result<Vec<String>, String> {
     let mut used = Vec::new();
     for function in functions {
-        // A name that is unique in its object is shown with the position 1.
-        let place = format!(
-            "{object}/{},{}",
-            function.old_name,
-            function.old_sympos.max(1)
-        );
-        if !known.lines().any(|line| line == place) {
-            return Err(format!("the kernel does not list `{place}` for the patch"));
+        let (name, position) = (function.old_name.as_str(), function.old_sympos);
+        if loaded {
+            check_use(object, (name, position), known, enabled)?;
+            used.push(name.to_owned());
+        } else {
+            check_listed(object, (name, position), known)?;
         }
-        if !loaded {
-            continue;
-        }
-        if !enabled
-            .lines()
-            .any(|line| redirects(line, object, &function.old_name))
-        {
-            return Err(format!(
-                "the kernel does not redirect the calls of `{}` in {object}",
-                function.old_name
-            ));
-        }
-        used.push(function.old_name.clone());
     }
     Ok(used)
+}
+
+/// Checks that the kernel knows of a patched function (its name, and its position among those of
+/// that name) and redirects its calls.
+///
+/// `known` lists the patch's functions as `OBJECT/FUNCTION,POSITION` (kernel:
+/// Documentation/ABI/testing/sysfs-kernel-livepatch), `enabled` is ftrace's list of handled
+/// functions.
+pub fn check_use(
+    object: &ObjectName,
+    function: (&str, u64),
+    known: &str,
+    enabled: &str,
+) -> Result<(), String> {
+    check_listed(object, function, known)?;
+    let name = function.0;
+    if enabled.lines().any(|line| redirects(line, object, name)) {
+        return Ok(());
+    }
+    Err(format!(
+        "the kernel does not redirect the calls of `{name}` in {object}"
+    ))
+}
+
+fn check_listed(
+    object: &ObjectName,
+    (name, position): (&str, u64),
+    known: &str,
+) -> Result<(), String> {
+    // A name that is unique in its object is shown with the position 1.
+    let place = format!("{object}/{name},{}", position.max(1));
+    if known.lines().any(|line| line == place) {
+        return Ok(());
+    }
+    Err(format!("the kernel does not list `{place}` for the patch"))
 }
 
 /// Whether a line such as `pipe_read (1) R I   tramp: …` or `pep_ioctl [pn_pep] (1) R I` is of
