@@ -159,6 +159,15 @@ pub enum Refusal {
         how: String,
     },
     #[error(
+        "the exported `{name}` of `{unit}` {how} with the fix; modules that were built elsewhere \
+         call it in the old way: keep it as it is, and give what the fix needs another name"
+    )]
+    CalledAnew {
+        unit: String,
+        name: String,
+        how: String,
+    },
+    #[error(
         "with the fix `{unit}` does not compile: it uses {}, which nothing declares; add the part \
          of the fix that does, most often in a header",
         quoted(missing)

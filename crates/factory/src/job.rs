@@ -12,6 +12,7 @@ use suture_differ::{
     FunctionStatus,
 };
 use suture_kernel::ObjectName;
+use suture_kernel::symvers::Symvers;
 
 use crate::command::Log;
 use crate::compiler_message::does_not_compile;
@@ -326,7 +327,7 @@ impl Job<'_> {
         {
             extraction = Extraction::Patch(patch);
         }
-        let mut refusals = layout_refusals(compiled)?;
+        let mut refusals = layout_refusals(compiled, &facts.symvers)?;
         let declared = Declared::of(&parse(source, &compiled.patched)?);
         refusals.extend(self.abi()?.refusals(source, &declared));
         let patch = match extraction {
@@ -495,8 +496,9 @@ fn code_differs(source: &str, original: &[u8], patched: &[u8]) -> Result<bool, F
     Ok(!comparison.refusals.is_empty() || comparison.functions.iter().any(changed))
 }
 
-/// Data structures that the fix lays out anew.
-fn layout_refusals(unit: &CompiledUnit) -> Result<Vec<Refusal>, FactoryError> {
+/// Data structures that the fix lays out anew, and exported functions that it lets be called in
+/// another way.
+fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal>, FactoryError> {
     if unit.original == unit.patched {
         return Ok(Vec::new());
     }
@@ -508,12 +510,20 @@ fn layout_refusals(unit: &CompiledUnit) -> Result<Vec<Refusal>, FactoryError> {
     };
     let (before, after) = (read(&unit.original)?, read(&unit.patched)?);
     let changed = before.changed(&after).into_iter();
-    let refusal = |change: crate::layout::Changed| Refusal::Layout {
+    let laid_out = changed.map(|change| Refusal::Layout {
         unit: unit.source.clone(),
         name: change.name,
         how: change.how,
-    };
-    Ok(changed.map(refusal).collect())
+    });
+    let exporter = |name: &str| symvers.exporter(name).map(|export| &export.module);
+    let called = before.called_anew(&after).into_iter();
+    let called = called.filter(|change| exporter(&change.name) == Some(&unit.object));
+    let called = called.map(|change| Refusal::CalledAnew {
+        unit: unit.source.clone(),
+        name: change.name,
+        how: change.how,
+    });
+    Ok(laid_out.chain(called).collect())
 }
 
 /// All units' parts, or all refusals together.

@@ -1,9 +1,11 @@
-//! Whether a fix changes the layout of a data structure.
+//! Whether a fix changes the layout of a data structure, or how a function is called.
 //!
 //! Objects that the running kernel has made keep the layout that they were made with, and code
 //! outside of the patch goes on to make more of them. Code that expects another layout would
 //! corrupt them, however many functions are replaced. The compiler's debug information of the
 //! unit tells the layouts before and after.
+
+mod prototype;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +15,19 @@ use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _};
 use std::borrow::Cow;
 
+use prototype::{Prototype, prototype};
+
 /// Deepest nesting of types that is followed; C code has a handful.
 const DEPTH_LIMIT: usize = 32;
 
-/// Sizes and fields by the type's name (`struct sock`, `enum x`).
+/// What a unit's debug information tells.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Layouts(BTreeMap<String, Vec<Layout>>);
+pub(crate) struct Layouts {
+    /// Sizes and fields by the type's name (`struct sock`, `enum x`).
+    types: BTreeMap<String, Vec<Layout>>,
+    /// By the function's name, those that other units can call.
+    functions: BTreeMap<String, Prototype>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Layout {
@@ -27,10 +36,11 @@ struct Layout {
     members: Vec<(String, i128, String)>,
 }
 
-/// A data structure that the fix lays out anew.
+/// A data structure that the fix lays out anew, or a function that it lets be called in another
+/// way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Changed {
-    /// e.g. `struct sock`.
+    /// e.g. `struct sock`, or `sock_init_data`.
     pub name: String,
     /// What is different, e.g. "`x` is new".
     pub how: String,
@@ -64,8 +74,8 @@ impl Layouts {
 
     /// The types of both that are laid out differently.
     pub fn changed(&self, patched: &Self) -> Vec<Changed> {
-        let changed = self.0.iter().filter_map(|(name, before)| {
-            let after = patched.0.get(name)?;
+        let changed = self.types.iter().filter_map(|(name, before)| {
+            let after = patched.types.get(name)?;
             // Several types may have one name, in functions of their own.
             let gone = before.iter().find(|layout| !after.contains(layout))?;
             let come = after.iter().find(|layout| !before.contains(layout))?;
@@ -73,6 +83,16 @@ impl Layouts {
             Some(Changed { name, how })
         });
         changed.collect()
+    }
+
+    /// The functions of both that are called in another way.
+    pub fn called_anew(&self, patched: &Self) -> Vec<Changed> {
+        let functions = self.functions.iter().filter_map(|(name, before)| {
+            let how = before.difference(patched.functions.get(name)?)?;
+            let name = name.clone();
+            Some(Changed { name, how })
+        });
+        functions.collect()
     }
 }
 
@@ -145,11 +165,13 @@ fn read(bytes: &[u8]) -> Result<Layouts, Box<dyn std::error::Error>> {
         let mut entries = unit.entries();
         while let Some((_, entry)) = entries.next_dfs()? {
             if let Some((name, layout)) = layout(&dwarf, &unit, entry)? {
-                layouts.0.entry(name).or_default().push(layout);
+                layouts.types.entry(name).or_default().push(layout);
+            } else if let Some((name, prototype)) = prototype(&dwarf, &unit, entry)? {
+                layouts.functions.insert(name, prototype);
             }
         }
     }
-    for variants in layouts.0.values_mut() {
+    for variants in layouts.types.values_mut() {
         variants.sort();
         variants.dedup();
     }
@@ -391,6 +413,51 @@ mod tests {
             changed,
             ["struct t: `b` is new, its size goes from 4 to 16 bytes"]
         );
+    }
+
+    #[test]
+    fn a_function_that_is_called_in_another_way_is_told() {
+        let before = "typedef unsigned long u64; enum e { A }; struct t; \
+            int call(struct s *s, u64 n, int k) { return k; } void done(enum e e) {}";
+        let with = |from: &str, to: &str| {
+            let after = before.replacen(from, to, 1);
+            assert_ne!(after, before);
+            let unit = |text: &str| compiled(&format!("{BEFORE} {text}"));
+            let changed = unit(before).called_anew(&unit(&after));
+            let told = changed
+                .iter()
+                .map(|one| format!("{} {}", one.name, one.how));
+            told.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(
+            with("int k)", "int k, int more)"),
+            "call takes 4 arguments where it took 3"
+        );
+        assert_eq!(
+            with("struct s *s", "struct t *s"),
+            "call takes struct t * as argument 1 where it took struct s *"
+        );
+        assert_eq!(
+            with("u64 n", "int n"),
+            "call takes a number of 4 bytes as argument 2 where it took a number of 8 bytes"
+        );
+        assert_eq!(
+            with("int call", "long call"),
+            "call gives back a number of 8 bytes where it gave a number of 4 bytes"
+        );
+        assert_eq!(
+            with("int k)", "int k, ...)"),
+            "call takes 4 arguments where it took 3"
+        );
+        for same in ["unsigned", "enum e"] {
+            assert_eq!(with("int k", &format!("{same} k")), "");
+        }
+        assert_eq!(with("u64 n", "const u64 n"), "");
+        assert_eq!(
+            with("void done(enum e e) {}", "int done(int e) { return e; }"),
+            ""
+        );
+        assert_eq!(with("int call", "static int call"), "");
     }
 
     #[test]

@@ -105,6 +105,23 @@ fn what_cannot_or_should_not_be_patched_is_refused_with_the_reason() -> anyhow::
         &["struct pep_sock", "laid out anew", "shadow variable"],
     );
 
+    let include = "#include <net/phonet/phonet.h>\n";
+    let hidden = format!("#define pn_skb_send other\n{include}#undef pn_skb_send\n");
+    let edits = [
+        (include, hidden.as_str()),
+        ("int pn_skb_send(", "long pn_skb_send("),
+    ];
+    let called = site.edited("net/phonet/af_phonet.c", &edits)?;
+    site.vendor.write("called.diff", called.as_bytes())?;
+    assert_says(
+        &refusal(&site, "called.diff", "seccomp.json"),
+        &[
+            "exported `pn_skb_send`",
+            "gives back a number of 8 bytes",
+            "another name",
+        ],
+    );
+
     site.vendor.write("foreign.diff", b"--- a/fs/proc/cmdline.c\n+++ b/fs/proc/cmdline.c\n@@ -1,2 +1,2 @@\n not in\n-this file\n+at all\n")?;
     assert_says(
         &refusal(&site, "foreign.diff", "seccomp.json"),
