@@ -13,6 +13,10 @@ const FOLDERS: [&str; 17] = [
     "kernel", "lib", "mm", "net", "security", "sound", "virt",
 ];
 
+/// Lines over which a declaration may go.
+const DECLARATION: usize = 8;
+
+/// What differs.
 pub struct Changes {
     /// Each changed file's diff, by path.
     diffs: BTreeMap<String, String>,
@@ -76,12 +80,19 @@ impl Changes {
         })
     }
 
-    /// Hunks of changed headers with one of the names as a word anywhere: a declaration may go on
-    /// to another line, and only that is added.
+    /// Hunks of changed headers with one of the names as a word in or shortly before them: a
+    /// declaration may go on to further lines, and only those are changed.
     pub fn headers_about(&self, names: &[String]) -> Vec<Part> {
         let named = |line: &str| names.iter().any(|name| has_word(line, name));
-        let about = |hunk: &str| hunk.lines().any(named);
-        self.headers(|path, diff| Part::where_hunk(path, diff, &about))
+        self.headers(|path, diff| {
+            let text = std::fs::read(self.sources[1].join(path)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let before = |hunk: &str| {
+                let skipped = first_line(hunk).saturating_sub(DECLARATION);
+                text.lines().skip(skipped).take(DECLARATION).any(named)
+            };
+            Part::where_hunk(path, diff, &|hunk| before(hunk) || hunk.lines().any(named))
+        })
     }
 
     fn headers(&self, parts: impl Fn(&str, &str) -> Vec<Part>) -> Vec<Part> {
@@ -158,6 +169,15 @@ fn hunks_of(diff: &str) -> Option<(&str, Vec<&str>)> {
     }
     hunks.push(rest);
     Some((header, hunks))
+}
+
+/// The first line of a hunk in the file as it is after it, from `@@ -A,B +C,D @@`.
+fn first_line(hunk: &str) -> usize {
+    let after = hunk.split('+').nth(1).unwrap_or_default();
+    let digits = after.split(|letter: char| !letter.is_ascii_digit()).next();
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_default()
 }
 
 fn has_word(line: &str, word: &str) -> bool {

@@ -208,10 +208,15 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
             Refusal::DoesNotCompile { message, .. } => {
                 let quoted = message.split('\'').skip(1).step_by(2);
                 let names: Vec<String> = quoted.filter_map(last_name).collect();
-                let at_fault = || changes.headers_about(&words_at_fault(message, changes));
-                let found = [changes.headers_with(&names), changes.headers_about(&names)];
-                let found = found.into_iter().find(|parts| !parts.is_empty());
-                more.extend(found.unwrap_or_else(at_fault));
+                let at_fault = words_at_fault(message, changes);
+                let found = [
+                    changes.headers_with(&names),
+                    changes.headers_about(&names),
+                    changes.headers_about(&at_fault),
+                ];
+                // What names the fewest headers means them.
+                let found = found.into_iter().filter(|parts| !parts.is_empty());
+                more.extend(found.min_by_key(|parts| files(parts)).unwrap_or_default());
             }
             Refusal::Differ {
                 why: suture_differ::Refusal::Unresolved { symbol, .. },
@@ -221,6 +226,12 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
         }
     }
     more
+}
+
+/// Of how many files the parts are.
+fn files(parts: &[Part]) -> usize {
+    let paths: BTreeSet<&str> = parts.iter().map(|part| part.path.as_str()).collect();
+    paths.len()
 }
 
 /// `snd_hda_power` of `class_snd_hda_power_t`, which a macro makes of it (kernel:
