@@ -6,7 +6,7 @@ use crate::ignore::Ignored;
 use crate::matcher::Matcher;
 use crate::names::without_digits;
 use crate::refusal::Refusal;
-use crate::special::{Role, role};
+use crate::special::{Role, is_init, role};
 use crate::unit::{Target, Unit};
 
 /// Objects with equal content tell which static variables correspond.
@@ -51,6 +51,19 @@ fn of_object(matcher: &Matcher<'_>, old: usize, new: usize) -> Option<Refusal> {
     if from != to && is_device_table(matcher, new) {
         return Some(Refusal::DeviceTable { symbol });
     }
+    let section = before.name.clone();
+    let changed = from != to || !matcher.same_content(old, new).0;
+    if changed && is_init(&section) {
+        return Some(Refusal::InitData { symbol, section });
+    }
+    let constant = !before.is_writable() || section.starts_with(".data.rel.ro");
+    if from != to && constant {
+        return Some(Refusal::ConstantSize {
+            symbol,
+            old: from,
+            new: to,
+        });
+    }
     if from != to {
         return Some(Refusal::DataSize {
             symbol,
@@ -62,18 +75,15 @@ fn of_object(matcher: &Matcher<'_>, old: usize, new: usize) -> Option<Refusal> {
         let (old, new) = (before.name.clone(), after.name.clone());
         return Some(Refusal::Moved { symbol, old, new });
     }
-    if before.grouped || after.grouped {
-        let (same, _) = matcher.same_content(old, new);
-        return (!same).then_some(Refusal::Grouped { symbol });
-    }
-    if matcher.same_content(old, new).0 {
+    if !changed {
         return None;
+    }
+    if before.grouped || after.grouped {
+        return Some(Refusal::Grouped { symbol });
     }
     if is_device_table(matcher, new) {
         return Some(Refusal::DeviceTable { symbol });
     }
-    let section = before.name.clone();
-    let constant = !before.is_writable() || section.starts_with(".data.rel.ro");
     Some(if constant {
         Refusal::ConstantChanged { symbol, section }
     } else {

@@ -24,6 +24,16 @@ pub enum Refusal {
     )]
     DataSize { symbol: String, old: u64, new: u64 },
     #[error(
+        "the constant `{symbol}` is {old} bytes in the running kernel and {new} in the fix (a list \
+         of machines, for example); look for what is new in code that is patched"
+    )]
+    ConstantSize { symbol: String, old: u64, new: u64 },
+    #[error(
+        "`{symbol}` lies in `{section}`, which is read when the kernel starts or the module is \
+         loaded, and then freed; leave it out, it comes into force with the next start"
+    )]
+    InitData { symbol: String, section: String },
+    #[error(
         "the device table `{symbol}` changed, from which the kernel chose a driver for each device \
          when this one was loaded; leave it out, and let an administrator add the device by \
          `new_id` in sysfs"

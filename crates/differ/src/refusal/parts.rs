@@ -9,6 +9,8 @@ impl Refusal {
             Self::InitCode { .. } => "init_code",
             Self::InitialValue { .. } => "initial_value",
             Self::DataSize { .. } => "data_size",
+            Self::ConstantSize { .. } => "constant_size",
+            Self::InitData { .. } => "init_data",
             Self::DeviceTable { .. } => "device_table",
             Self::ConstantChanged { .. } => "constant_changed",
             Self::NotTraceable { .. } => "not_traceable",
@@ -54,6 +56,8 @@ impl Refusal {
             | Self::IgnoredNew { function } => Some(function),
             Self::InitialValue { symbol, .. }
             | Self::DataSize { symbol, .. }
+            | Self::ConstantSize { symbol, .. }
+            | Self::InitData { symbol, .. }
             | Self::DeviceTable { symbol }
             | Self::ConstantChanged { symbol, .. }
             | Self::Grouped { symbol }
@@ -74,6 +78,7 @@ impl Refusal {
         match self {
             Self::InitCode { section, .. }
             | Self::InitialValue { section, .. }
+            | Self::InitData { section, .. }
             | Self::ConstantChanged { section, .. }
             | Self::LoadTimeTable { section }
             | Self::SectionChanged { section }

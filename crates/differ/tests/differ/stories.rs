@@ -520,6 +520,15 @@ fn a_device_more_in_a_drivers_table_is_refused() {
 }
 
 #[test]
+fn a_longer_list_of_constants_is_refused() {
+    assert_snapshot!(diff_case("longer-list"), @r"
+    Changed known
+    refused: the constant `listed` is 8 bytes in the running kernel and 12 in the fix (a list of machines, for example); look for what is new in code that is patched
+    refused: `at_start` lies in `.init.rodata`, which is read when the kernel starts or the module is loaded, and then freed; leave it out, it comes into force with the next start
+    ");
+}
+
+#[test]
 fn a_changed_initial_value_is_refused() {
     assert_snapshot!(diff_case("changed-value"), @"refused: the initial value of `limit` in `.data.limit` changed, but the running kernel holds the object already; set the value from code that is patched, or keep it in a new variable");
 }
