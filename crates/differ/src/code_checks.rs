@@ -101,6 +101,7 @@ fn of_changed(old: &Unit, original: usize, after: &Section) -> Option<Refusal> {
         return Some(Refusal::Grouped { symbol: function });
     }
     match fentry_call(old, original) {
+        None if is_system_call_body(&function) => Some(Refusal::SystemCallBody { function }),
         None => Some(Refusal::NotTraceable { function }),
         Some(call) if FROM_GOT.contains(&call.r_type) => {
             Some(Refusal::FentryThroughGot { function })
@@ -116,6 +117,14 @@ pub(crate) fn code_class(section: &str) -> &str {
     } else {
         section
     }
+}
+
+/// What `SYSCALL_DEFINEn` makes of the code that follows it (kernel:
+/// arch/x86/include/asm/syscall_wrapper.h): an inline function, and those are not traced.
+fn is_system_call_body(function: &str) -> bool {
+    ["__do_sys_", "__do_compat_sys_"]
+        .iter()
+        .any(|prefix| function.starts_with(prefix))
 }
 
 /// The call of `__fentry__` with which a function begins, by which ftrace can redirect it.

@@ -50,6 +50,12 @@ pub enum Refusal {
     )]
     NotTraceable { function: String },
     #[error(
+        "`{function}` is the body of a system call, which the compiler keeps apart from its entry \
+         points and which can't be redirected; declare it `static __always_inline` before, so that \
+         they take it in and are replaced"
+    )]
+    SystemCallBody { function: String },
+    #[error(
         "`{function}` calls `__fentry__` through a global offset table, which kernels do not have; \
          compile the unit with the kernel's own flags (no `-fPIC`)"
     )]

@@ -14,6 +14,7 @@ impl Refusal {
             Self::DeviceTable { .. } => "device_table",
             Self::ConstantChanged { .. } => "constant_changed",
             Self::NotTraceable { .. } => "not_traceable",
+            Self::SystemCallBody { .. } => "system_call_body",
             Self::FentryThroughGot { .. } => "fentry_through_got",
             Self::WeakFunction { .. } => "weak_function",
             Self::IndirectFunction { .. } => "indirect_function",
@@ -43,6 +44,7 @@ impl Refusal {
         match self {
             Self::InitCode { function, .. }
             | Self::NotTraceable { function }
+            | Self::SystemCallBody { function }
             | Self::FentryThroughGot { function }
             | Self::WeakFunction { function }
             | Self::IndirectFunction { function }

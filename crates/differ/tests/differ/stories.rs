@@ -558,6 +558,18 @@ fn a_function_without_fentry_is_refused() {
 }
 
 #[test]
+fn the_body_of_a_system_call_is_refused_unless_its_entry_takes_it_in() {
+    assert_snapshot!(diff_case("system-call"), @r"
+    Changed __do_sys_open
+    refused: `__do_sys_open` is the body of a system call, which the compiler keeps apart from its entry points and which can't be redirected; declare it `static __always_inline` before, so that they take it in and are replaced
+    ");
+    assert_snapshot!(diff_case("system-call-taken-in"), @r"
+    Changed __x64_sys_open
+    Removed __do_sys_open
+    ");
+}
+
+#[test]
 fn a_weak_function_is_refused() {
     assert_snapshot!(diff_case("weak-function"), @r"
     Changed fixed
