@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::place::Place;
 
-/// Answers `remote:///metadata/<file>` and `remote:///targets/<file>` from a place.
+/// Answers for the files under a place's own address.
 #[derive(Debug, Clone)]
 pub struct PlaceTransport(Place);
 
@@ -21,13 +21,17 @@ impl PlaceTransport {
     /// The URLs that this transport answers.
     pub fn location(&self) -> Location {
         let folder = |name: &str| {
-            Url::parse(&format!("remote:///{name}/"))
-                .unwrap_or_else(|_| unreachable!("the text is a URL"))
+            let address = format!("{}{name}/", self.base());
+            Url::parse(&address).unwrap_or_else(|_| unreachable!("an address is a URL"))
         };
         Location {
             metadata: folder("metadata"),
             targets: folder("targets"),
         }
+    }
+
+    fn base(&self) -> String {
+        format!("{}/", self.0.name().trim_end_matches('/'))
     }
 }
 
@@ -35,10 +39,8 @@ impl PlaceTransport {
 impl Transport for PlaceTransport {
     async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
         let unsupported = || TransportError::new(TransportErrorKind::UnsupportedUrlScheme, &url);
-        if url.scheme() != "remote" {
-            return Err(unsupported());
-        }
-        let file = url.path().trim_start_matches('/');
+        let base = self.base();
+        let file = url.as_str().strip_prefix(&base).ok_or_else(unsupported)?;
         let found = self
             .0
             .get(file)
@@ -56,4 +58,24 @@ fn failed(url: &Url, error: Error) -> TransportError {
         _ => TransportErrorKind::Other,
     };
     TransportError::new_with_cause(kind, url, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_asked_for_under_the_place_s_own_address() {
+        for (place, metadata) in [
+            (
+                "https://debian.org/suture/",
+                "https://debian.org/suture/metadata/",
+            ),
+            ("https://debian.org", "https://debian.org/metadata/"),
+        ] {
+            let place = Place::open(&place.parse().unwrap(), []).unwrap().unwrap();
+            let location = PlaceTransport::new(place).location();
+            assert_eq!(location.metadata.as_str(), metadata);
+        }
+    }
 }

@@ -84,6 +84,9 @@ impl MirrorError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Source(ClientError::Transport { .. }) => {
+                "check the address and the network; the copy is what it was"
+            }
             Self::Source(error) => error.hint(),
             Self::Copy(error) => error.hint(),
             Self::NoTrustedRoot { .. } => {

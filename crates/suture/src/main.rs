@@ -10,8 +10,13 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  caused by: {cause}");
+            let mut said = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                // Some libraries' errors have their causes in their own words.
+                if !said.contains(&cause) {
+                    eprintln!("  caused by: {cause}");
+                    said = cause;
+                }
             }
             if let Some(hint) = suture::cli::hint(&error) {
                 eprintln!("\nhint: {hint}");
