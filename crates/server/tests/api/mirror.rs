@@ -4,7 +4,7 @@ use suture_remote::{RemoteError, Source};
 use suture_repository::{Catalogue, Mirror};
 use suture_store::{AccountToken, Plan};
 
-use crate::world::{World, kernel, now};
+use crate::world::{World, kernel, now, operator};
 
 fn source(world: &World, token: &AccountToken) -> Source {
     let address = format!("http://{}/v1/repository", world.address);
@@ -15,19 +15,21 @@ fn source(world: &World, token: &AccountToken) -> Source {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_follows_a_service_by_the_token_of_an_account_without_a_limit() {
     let world = World::plain().await;
-    let (_, free) = world.account(Plan::Free).await;
-    let (_, subscribed) = world.account(Plan::Subscription).await;
+    let (account, token) = world.account(Plan::Free).await;
     let published = world.publish(&kernel(), "104.1").await;
     let root = std::fs::read(world.repository().join("metadata/1.root.json")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mirror = Mirror::new(folder.path().join("copy"), Some(root));
-    let refused = source(&world, &free.secret).update(&mirror, now()).await;
+    let source = source(&world, &token.secret);
+    let refused = source.update(&mirror, now()).await;
     assert!(
         matches!(refused, Err(RemoteError::Mirror(_))),
         "{refused:?}"
     );
 
-    let source = source(&world, &subscribed.secret);
+    let (plan, by) = (Plan::Subscription, operator());
+    let subscribed = world.store.set_plan(account.id, plan, &by, now()).await;
+    subscribed.unwrap();
     let mirrored = source.update(&mirror, now()).await.unwrap();
     assert_eq!(mirrored.added.len(), published.len());
     let copy = Catalogue::load(&mirror.dir, None).await.unwrap();

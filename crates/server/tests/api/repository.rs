@@ -4,7 +4,7 @@ use suture_protocol::{Manifest, ProblemKind, TargetKind};
 use suture_repository::PublishedTarget;
 use suture_store::{AccountToken, Plan};
 
-use crate::world::{World, kernel, module_bytes};
+use crate::world::{World, kernel, module_bytes, now, operator};
 
 fn path(published: &[PublishedTarget], kind: TargetKind) -> String {
     let target = published
@@ -67,18 +67,20 @@ async fn modules_are_for_enrolled_machines_the_rest_is_for_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_reads_modules_by_the_token_of_an_account_without_a_limit() {
     let world = World::new().await;
-    let (_, free) = world.account(Plan::Free).await;
-    let (_, subscribed) = world.account(Plan::Subscription).await;
+    let (account, token) = world.account(Plan::Free).await;
     let published = world.publish(&kernel(), "104.1").await;
     let module = path(&published, TargetKind::Module);
     let with = |token: &AccountToken| {
         let bearer = format!("Bearer {}", token.expose());
         world.get_with(&module, &[("authorization", &bearer)])
     };
-    let refused = with(&free.secret);
+    let refused = with(&token.secret);
     assert_eq!(refused.status, 403);
     assert_eq!(refused.problem().kind, ProblemKind::MachineLimit);
-    let fetched = with(&subscribed.secret);
+    let (plan, by) = (Plan::Subscription, operator());
+    let subscribed = world.store.set_plan(account.id, plan, &by, now()).await;
+    subscribed.unwrap();
+    let fetched = with(&token.secret);
     assert_eq!((fetched.status, fetched.body), (200, module_bytes()));
     let unknown = with(&AccountToken::generate().unwrap());
     assert_eq!(unknown.problem().kind, ProblemKind::UnknownToken);

@@ -85,15 +85,16 @@ fn hold(guest: &Guest) -> anyhow::Result<u32> {
     Ok(holder)
 }
 
-/// Waits until a condition of shell holds in the guest, two minutes at most.
+/// Waits until a condition of shell holds in the guest, four minutes at most: a reversal waits for
+/// tasks as well, and a busy emulator is slow.
 fn wait_in_guest(guest: &Guest, condition: &str) -> anyhow::Result<()> {
     let script = format!(
-        "n=0; until {condition}; do n=$((n + 1)); [ $n -lt 1200 ] || exit 1; usleep 100000; done"
+        "n=0; until {condition}; do n=$((n + 1)); [ $n -lt 2400 ] || exit 1; usleep 100000; done"
     );
     let waited = guest
         .vm
         .command(&["sh", "-c", &script])
-        .timeout(Duration::from_secs(240))
+        .timeout(Duration::from_secs(480))
         .run()?;
     anyhow::ensure!(
         waited.success(),
