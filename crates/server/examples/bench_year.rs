@@ -35,6 +35,9 @@ const OF_AN_ACCOUNT: usize = 100;
 /// Check-ins at the same moment.
 const AT_ONCE: usize = 256;
 
+/// From the offer to the check-in that tells of it, and that the rollout waits for.
+const TOLD_AFTER: SignedDuration = SignedDuration::from_hours(2);
+
 const BOOT_ID: &str = "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1";
 
 #[tokio::main]
@@ -233,7 +236,7 @@ async fn bring(
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
-    let mut at = now;
+    let mut at = now + TOLD_AFTER;
     for _ in 0..12 {
         at += SignedDuration::from_mins(30);
         rollout = look(store.as_ref(), &rollout, &published, at).await?;
@@ -263,6 +266,7 @@ async fn take(
         applied: before.transpose()?,
     };
     store.check_in(secret, &report, &[], published, now).await?;
+    let now = now + TOLD_AFTER;
     report.applied = Some(version);
     let events = [
         EventKind::Fetched { version },
