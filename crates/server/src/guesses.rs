@@ -19,6 +19,12 @@ pub struct Guesses<K> {
     wrong: Mutex<HashMap<K, Wrong>>,
 }
 
+/// The party has to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyTries {
+    pub retry_secs: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Wrong {
     since: Timestamp,
@@ -34,16 +40,23 @@ impl<K: Copy + Eq + Hash> Guesses<K> {
         }
     }
 
-    /// Whether the party may try now; if not, the seconds to wait.
-    pub fn may_try(&self, party: K, now: Timestamp) -> Result<(), u64> {
+    /// Whether the party may try now.
+    pub fn may_try(&self, party: K, now: Timestamp) -> Result<(), TooManyTries> {
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         match wrong.get(&party) {
             Some(entry) if entry.count >= self.at_most => match left(entry, now) {
                 0 => Ok(()),
-                secs => Err(secs),
+                retry_secs => Err(TooManyTries { retry_secs }),
             },
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Counts a try, if the party may have one now: for what is counted however it ends.
+    pub fn take(&self, party: K, now: Timestamp) -> Result<(), TooManyTries> {
+        self.may_try(party, now)?;
+        self.count(party, now);
+        Ok(())
     }
 
     /// Counts a try.
@@ -103,7 +116,8 @@ mod tests {
             assert_eq!(guesses.may_try(address(1), at(second)), Ok(()));
             guesses.count(address(1), at(second));
         }
-        assert_eq!(guesses.may_try(address(1), at(60)), Err(840));
+        let wait = TooManyTries { retry_secs: 840 };
+        assert_eq!(guesses.may_try(address(1), at(60)), Err(wait));
         assert_eq!(guesses.may_try(address(2), at(60)), Ok(()));
         assert_eq!(guesses.may_try(address(1), at(900)), Ok(()));
         guesses.count(address(1), at(900));

@@ -106,9 +106,7 @@ async fn authenticate(
 ) -> ApiResult<OperatorKeyEntry> {
     let now = app.clock.now();
     let guesses = &app.web.guesses;
-    guesses
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
+    guesses.may_try(address, now)?;
     let known = match &key {
         Some(key) => app.store.authenticate_operator(key).await,
         None => Err(StoreError::UnknownOperator),

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::billing::BillingError;
 use crate::error::chain;
+use crate::guesses::TooManyTries;
 use crate::openid::OpenIdError;
 use crate::webauthn::InvalidPasskey;
 
@@ -347,6 +348,12 @@ impl From<OpenIdError> for ApiError {
             }
             other => Self::ProviderFailed(other),
         }
+    }
+}
+
+impl From<TooManyTries> for ApiError {
+    fn from(TooManyTries { retry_secs }: TooManyTries) -> Self {
+        Self::TooManyGuesses { retry_secs }
     }
 }
 

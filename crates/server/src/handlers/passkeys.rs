@@ -172,9 +172,7 @@ pub async fn sign_in(
     let SameSite = same_site?;
     form::check(&app, &headers, SIGN_IN, &form.token)?;
     let (now, guesses) = (app.clock.now(), &app.web.guesses);
-    guesses
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
+    guesses.may_try(address, now)?;
     let session = session_of(&app, form.assertion).await;
     if matches!(&session, Err(ApiError::NotSignedIn { .. })) {
         guesses.count(address, now);

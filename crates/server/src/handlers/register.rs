@@ -87,12 +87,7 @@ pub fn secret(text: &str) -> ApiResult<LinkSecret> {
 
 /// Counts an e-mail that an address causes, and refuses too many.
 pub fn count_mail(app: &AppState, address: ClientAddress) -> ApiResult<()> {
-    let (mails, now) = (&app.web.mails, app.clock.now());
-    mails
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
-    mails.count(address, now);
-    Ok(())
+    Ok(app.web.mails.take(address, app.clock.now())?)
 }
 
 /// The form for a new account.
@@ -216,9 +211,7 @@ pub async fn confirm(
     let SameSite = same_site?;
     form::check(&app, &headers, CONFIRM, &form.token)?;
     let (link, now, guesses) = (secret(&form.link)?, app.clock.now(), &app.web.guesses);
-    guesses
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
+    guesses.may_try(address, now)?;
     let application = app.store.application(&link, now).await?;
     let application = application.ok_or(ApiError::NoSuchLink)?;
     let hash = Some(&application.password);

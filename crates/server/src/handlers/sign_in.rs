@@ -15,7 +15,7 @@ use tracing::info;
 use crate::client_address::ClientAddress;
 use crate::form::{self, OpenForm};
 use crate::html::{Nav, PageResult, SIGN_OUT, private};
-use crate::problem::{ApiError, ApiResult};
+use crate::problem::ApiResult;
 use crate::session::{MaybeSession, SESSION_SECS, SameSite, check_form_token};
 use crate::state::AppState;
 
@@ -127,9 +127,7 @@ pub async fn sign_in(
     form::check(&app, &headers, SIGN_IN, &form.token)?;
     let now = app.clock.now();
     let guesses = &app.web.guesses;
-    guesses
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
+    guesses.may_try(address, now)?;
     let begun = if form.is_by_key() {
         by_key(&app, form.key.trim(), now).await?
     } else {
