@@ -10,7 +10,7 @@ use suture_protocol::MachineId;
 use suture_store::{Account, Actor, IssuedToken, Plan, StoreError, Token, TokenId, TokenLabel};
 
 use super::sign_in::signed_out;
-use super::ways_in::WaysIn;
+use super::ways_in::{WaysIn, password};
 use crate::html::{Nav, PageResult, private};
 use crate::own_form::{OwnForm, OwnersForm};
 use crate::picture::number;
@@ -303,12 +303,9 @@ pub async fn delete(
         return refuse("Tick the box to confirm.").await;
     }
     let (now, wrong) = (app.clock.now(), &app.web.wrong_passwords);
-    if let Err(retry_secs) = wrong.may_try(account, now) {
-        return Err(ApiError::TooManyGuesses { retry_secs }.into());
-    }
+    wrong.may_try(account, now).map_err(ApiError::from)?;
     let email = app.store.account(account).await?.email;
-    let known = app.store.credentials(&email).await?;
-    match known.and_then(|known| known.password) {
+    match password(&app, &email).await? {
         Some(hash) if !app.web.passwords.is(&form.password, Some(&hash)).await? => {
             wrong.count(account, now);
             return refuse("This is not the account's password.").await;
@@ -394,10 +391,9 @@ async fn delete_page(
 ) -> PageResult<Response> {
     let id = session.owner().ok_or(ApiError::NotTheOwner)?;
     let email = app.store.account(id).await?.email;
-    let known = app.store.credentials(&email).await?;
     let page = DeletePage {
         nav: Nav::new(Some(session)),
-        has_password: known.is_some_and(|known| known.password.is_some()),
+        has_password: password(app, &email).await?.is_some(),
         email: email.to_string(),
         machines: app.store.machines(id).await?.len(),
         token: DeleteForm::token(session),

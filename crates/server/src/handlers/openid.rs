@@ -177,12 +177,7 @@ pub async fn come_back(
 
 /// Counts what an address begins, and refuses too many.
 pub fn count_ceremony(app: &AppState, address: ClientAddress) -> ApiResult<()> {
-    let (ceremonies, now) = (&app.web.ceremonies, app.clock.now());
-    ceremonies
-        .may_try(address, now)
-        .map_err(|retry_secs| ApiError::TooManyGuesses { retry_secs })?;
-    ceremonies.count(address, now);
-    Ok(())
+    Ok(app.web.ceremonies.take(address, app.clock.now())?)
 }
 
 fn provider(app: &AppState) -> ApiResult<&OpenId> {

@@ -5,7 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
-use suture_store::{AccountId, Identity, IdentityId, Passkey, StoreError};
+use suture_store::{
+    AccountId, EmailAddress, Identity, IdentityId, Issuer, Passkey, PasswordHash, StoreError,
+};
 
 use super::openid::AddIdentityForm;
 use super::{account, passkeys};
@@ -25,9 +27,16 @@ pub struct WaysIn {
     pub passkeys: Vec<Passkey>,
     /// Whether browsers offer passkeys here.
     pub offers_passkeys: bool,
-    /// What people call the provider whose identities can be added.
-    pub provider: Option<String>,
+    /// The provider whose identities can be added.
+    pub provider: Option<NamedProvider>,
     pub forms: FormTokens,
+}
+
+/// A provider of identities by both its names.
+pub struct NamedProvider {
+    issuer: Issuer,
+    /// What people call it.
+    pub name: String,
 }
 
 /// Hidden fields of the forms.
@@ -51,13 +60,15 @@ impl OwnForm for RemoveIdentityForm {
 impl WaysIn {
     pub async fn of(app: &AppState, session: &Session, account: AccountId) -> ApiResult<Self> {
         let email = app.store.account(account).await?.email;
-        let known = app.store.credentials(&email).await?;
         Ok(Self {
-            password: known.is_some_and(|known| known.password.is_some()),
+            password: password(app, &email).await?.is_some(),
             identities: app.store.identities(account).await?,
             passkeys: app.store.passkeys(account).await?,
             offers_passkeys: app.passkeys.is_some(),
-            provider: app.openid.as_ref().map(|openid| openid.name().to_owned()),
+            provider: app.openid.as_ref().map(|openid| NamedProvider {
+                issuer: openid.issuer().clone(),
+                name: openid.name().to_owned(),
+            }),
             forms: FormTokens {
                 add_identity: AddIdentityForm::token(session),
                 remove_identity: RemoveIdentityForm::token(session),
@@ -77,9 +88,18 @@ impl WaysIn {
     /// What people call the identity's provider, or its address if it is another one than that
     /// of this service.
     pub fn provider_of<'a>(&'a self, identity: &'a Identity) -> &'a str {
-        let issuer = identity.provider.issuer.as_str();
-        self.provider.as_deref().unwrap_or(issuer)
+        let issuer = &identity.provider.issuer;
+        match &self.provider {
+            Some(provider) if provider.issuer == *issuer => &provider.name,
+            Some(_) | None => issuer.as_str(),
+        }
     }
+}
+
+/// The password of the account with this address; none: its owner signs in in other ways.
+pub async fn password(app: &AppState, email: &EmailAddress) -> ApiResult<Option<PasswordHash>> {
+    let known = app.store.credentials(email).await?;
+    Ok(known.and_then(|known| known.password))
 }
 
 /// Unbinds an identity, unless it is the last way in.

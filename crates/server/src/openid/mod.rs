@@ -118,6 +118,11 @@ impl OpenId {
         })
     }
 
+    /// What the provider calls itself.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
     /// What people call the provider.
     pub fn name(&self) -> &str {
         &self.config.name

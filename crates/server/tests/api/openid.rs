@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use suture_store::{Account, Action, Clock as _, NewAccount, Plan, SystemClock};
+use suture_store::{
+    Account, Action, Clock as _, NewAccount, NewIdentity, Plan, ProviderIdentity, SystemClock,
+};
 
 use crate::provider::Provider;
 use crate::rollouts::{OWN, set_cookie, token};
@@ -411,4 +413,27 @@ async fn where_no_provider_is_named_nobody_is_sent_to_one() {
     let page = world.get("/sign-in");
     assert!(!page.text().contains(BEGIN));
     assert_eq!(world.get("/sign-in/openid/back?state=a&code=b").status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_of_another_provider_is_called_by_its_address() {
+    let door = Door::open().await;
+    let owner = session(&door.sign_in(SUBJECT));
+    let account = door.ada().await.id;
+    let before = NewIdentity {
+        provider: ProviderIdentity {
+            issuer: "https://id.example.net".parse().unwrap(),
+            subject: "7".parse().unwrap(),
+        },
+        name: "of the time before".parse().unwrap(),
+    };
+    let now = door.world.clock.now();
+    let bound = door.world.store.add_identity(account, &before, now).await;
+    bound.unwrap();
+    let page = door.account_page(&owner);
+    assert!(
+        page.contains("<strong>https://id.example.net</strong> of the time before"),
+        "{page}"
+    );
+    assert!(page.contains("<strong>Example ID</strong>"), "{page}");
 }
