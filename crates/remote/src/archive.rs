@@ -9,11 +9,11 @@ use std::path::{Component, Path};
 
 use jiff::Timestamp;
 use suture_repository::{
-    Files, FolderTransport, Layout, MAX_METADATA_BYTES, MAX_TARGET_BYTES, Mirror, Mirrored,
-    PublisherLock,
+    Copied, Files, FolderTransport, Layout, MAX_METADATA_BYTES, MAX_TARGET_BYTES, Mirror,
+    PublisherLock, durable,
 };
 use tar::{Archive, Builder, EntryType, Header};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 
 use crate::error::RemoteError;
 
@@ -25,14 +25,10 @@ pub async fn export(dir: &Path, file: &Path) -> Result<Files, RemoteError> {
     let layout = Layout::new(dir);
     let _lock = PublisherLock::take(&layout)?;
     let files = Files::read(dir).await?;
-    let into = parent(file);
     let failed = || RemoteError::file("write", file);
-    let mut hidden = NamedTempFile::new_in(into).map_err(failed())?;
+    let mut hidden = durable::hidden_beside(file).map_err(failed())?;
     pack(&layout, &files, hidden.as_file_mut())?;
-    hidden.as_file().sync_all().map_err(failed())?;
-    hidden
-        .persist(file)
-        .map_err(|error| failed()(error.error))?;
+    durable::install(hidden, file).map_err(failed())?;
     Ok(files)
 }
 
@@ -75,7 +71,7 @@ pub async fn import(
     archive: &Path,
     mirror: &Mirror,
     now: Timestamp,
-) -> Result<Mirrored, RemoteError> {
+) -> Result<Copied, RemoteError> {
     let made = RemoteError::file("make the folder", &mirror.dir);
     fs::create_dir_all(&mirror.dir).map_err(made)?;
     let unpacked = unpack(archive, &mirror.dir)?;
@@ -153,12 +149,6 @@ fn limit(name: &Path) -> Option<u64> {
         "targets" => Some(MAX_TARGET_BYTES),
         _ => None,
     }
-}
-
-fn parent(file: &Path) -> &Path {
-    file.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ pub enum RemoteError {
     PlainToken { url: Url },
     #[error("what is in SUTURE_MIRROR_TOKEN is no token")]
     NoToken,
-    #[error("`{place}` can only be read")]
-    ReadOnly { place: String },
+    #[error("`{place}` is no bucket")]
+    NotABucket { place: String },
     #[error("`{file}` of `{place}` is longer than {limit} bytes")]
     TooLong {
         place: String,
@@ -81,7 +81,10 @@ impl RemoteError {
             }
             Self::PlainToken { .. } => "name an `https://` address, or unset SUTURE_MIRROR_TOKEN",
             Self::NoToken => "set it to the token that the source's service gave you",
-            Self::ReadOnly { .. } => "name an `s3://` bucket or a folder",
+            Self::NotABucket { .. } => {
+                "name `s3://BUCKET/FOLDER`: sites can only be read, and a folder is brought up to \
+                 date by `suture repository mirror`"
+            }
             Self::TooLong { .. } | Self::NoTimestamp { .. } => {
                 "check that the address is a repository's"
             }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use suture_repository::{FolderTransport, Mirror, Mirrored};
+use suture_repository::{Copied, FolderTransport, Mirror};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -21,20 +21,21 @@ pub enum Source {
 }
 
 impl Source {
-    /// See [`Place::open`] for the environment.
+    /// See [`Place::open`] for the environment, which a folder needs not.
     pub fn open(
         address: &Address,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, RemoteError> {
-        Ok(match (Place::open(address, environment)?, address) {
-            (None, Address::Folder(path)) => Self::Folder(FolderTransport::new(path)),
-            (Some(place), _) => Self::Place(place),
-            (None, _) => unreachable!("only a folder is no place"),
+        Ok(match address {
+            Address::Folder(path) => Self::Folder(FolderTransport::new(path)),
+            Address::Bucket { .. } | Address::Site(_) => {
+                Self::Place(Place::open(address, environment)?)
+            }
         })
     }
 
     /// Brings a copy to this source's state.
-    pub async fn update(&self, mirror: &Mirror, now: Timestamp) -> Result<Mirrored, RemoteError> {
+    pub async fn update(&self, mirror: &Mirror, now: Timestamp) -> Result<Copied, RemoteError> {
         let mirrored = match self {
             Self::Place(place) => {
                 let transport = PlaceTransport::new(place.clone());

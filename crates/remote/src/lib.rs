@@ -19,5 +19,5 @@ pub use archive::{export, import};
 pub use error::RemoteError;
 pub use follow::{Source, follow};
 pub use place::Place;
-pub use push::{Pushed, push};
+pub use push::push;
 pub use transport::PlaceTransport;

@@ -58,11 +58,11 @@ impl Place {
     /// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`; and `AWS_ALLOW_HTTP=true` for an
     /// endpoint without TLS. A site is told the token in `SUTURE_MIRROR_TOKEN`, if there is one: a
     /// service of ours hands out modules to who has one. A folder of this machine is no such
-    /// place: `None`.
+    /// place, and an error.
     pub fn open(
         address: &Address,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Option<Self>, RemoteError> {
+    ) -> Result<Self, RemoteError> {
         let connect = |source| RemoteError::Connect {
             place: address.to_string(),
             source: Box::new(source),
@@ -80,14 +80,17 @@ impl Place {
                     .build();
                 (Arc::new(site.map_err(connect)?), Path::default(), false)
             }
-            Address::Folder(_) => return Ok(None),
+            Address::Folder(_) => {
+                let place = address.to_string();
+                return Err(RemoteError::NotABucket { place });
+            }
         };
-        Ok(Some(Self {
+        Ok(Self {
             name: address.to_string(),
             store,
             folder,
             writable,
-        }))
+        })
     }
 
     /// The address, as people write it.
@@ -99,7 +102,7 @@ impl Place {
         let place = self.name.clone();
         self.writable
             .then_some(())
-            .ok_or(RemoteError::ReadOnly { place })
+            .ok_or(RemoteError::NotABucket { place })
     }
 
     /// A file's content in pieces; of a file that is missing, an error that says so.

@@ -10,24 +10,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 use suture_repository::{
-    Files, Layout, MAX_METADATA_BYTES, PublisherLock, RepositoryError, Versions, is_superseded,
+    Copied, Files, Layout, MAX_METADATA_BYTES, PublisherLock, RepositoryError, is_superseded,
 };
 
 use crate::error::RemoteError;
 use crate::place::{Place, Version, Written};
 
-/// What a push did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    pub versions: Versions,
-    /// Names of the targets that are new there.
-    pub added: Vec<String>,
-    /// Whether anything is new there.
-    pub changed: bool,
-}
-
 /// Brings a place to the state that the repository in `dir` has now.
-pub async fn push(dir: &Path, place: &Place) -> Result<Pushed, RemoteError> {
+pub async fn push(dir: &Path, place: &Place) -> Result<Copied, RemoteError> {
     place.require_writable()?;
     let layout = Layout::new(dir);
     let _lock = PublisherLock::take(&layout)?;
@@ -54,7 +44,7 @@ struct Theirs {
 }
 
 impl Push<'_> {
-    async fn run(&self) -> Result<Pushed, RemoteError> {
+    async fn run(&self) -> Result<Copied, RemoteError> {
         let ours = self.metadata(TIMESTAMP)?;
         let theirs = self.theirs().await?;
         if let Some(theirs) = &theirs {
@@ -72,7 +62,7 @@ impl Push<'_> {
             changed = true;
         }
         self.prune().await?;
-        Ok(Pushed {
+        Ok(Copied {
             versions: self.files.versions,
             added,
             changed,

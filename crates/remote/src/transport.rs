@@ -73,7 +73,7 @@ mod tests {
             ),
             ("https://debian.org", "https://debian.org/metadata/"),
         ] {
-            let place = Place::open(&place.parse().unwrap(), []).unwrap().unwrap();
+            let place = Place::open(&place.parse().unwrap(), []).unwrap();
             let location = PlaceTransport::new(place).location();
             assert_eq!(location.metadata.as_str(), metadata);
         }

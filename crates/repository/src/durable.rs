@@ -8,19 +8,24 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// Writes a file that anyone may read: into a hidden neighbour, flushed to disk, then renamed.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = hidden(parent(path))?;
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = hidden_beside(path)?;
     file.write_all(bytes)?;
     install(file, path)
 }
 
 /// A hidden, not yet visible file in a folder. It vanishes unless it is installed.
-pub(crate) fn hidden(dir: &Path) -> io::Result<NamedTempFile> {
+pub fn hidden(dir: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".new-").tempfile_in(dir)
 }
 
+/// The same for a file that will lie here.
+pub fn hidden_beside(path: &Path) -> io::Result<NamedTempFile> {
+    hidden(parent(path))
+}
+
 /// Gives a hidden file its name.
-pub(crate) fn install(file: NamedTempFile, path: &Path) -> io::Result<()> {
+pub fn install(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
@@ -29,7 +34,7 @@ pub(crate) fn install(file: NamedTempFile, path: &Path) -> io::Result<()> {
 }
 
 /// Flushes a folder's list of names.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

@@ -43,13 +43,13 @@ pub struct Mirror {
     pub limits: Limits,
 }
 
-/// What an update of a copy did.
+/// What bringing a copy up to date did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirrored {
+pub struct Copied {
     pub versions: Versions,
-    /// Names of the targets that are new here.
+    /// Names of the targets that are new in the copy.
     pub added: Vec<String>,
-    /// Whether anything is new here.
+    /// Whether anything is new there.
     pub changed: bool,
 }
 
@@ -90,7 +90,8 @@ impl MirrorError {
             Self::Source(error) => error.hint(),
             Self::Copy(error) => error.hint(),
             Self::NoTrustedRoot { .. } => {
-                "name the root that machines of this repository have in /etc/livepatch/root.json"
+                "name by --trusted-root the root that machines of this repository have in \
+                 /etc/livepatch/root.json"
             }
             Self::Ahead { .. } => {
                 "push this folder to the source, or copy into another folder and compare"
@@ -118,7 +119,7 @@ impl Mirror {
         location: &Location,
         transport: T,
         now: Timestamp,
-    ) -> Result<Mirrored, MirrorError>
+    ) -> Result<Copied, MirrorError>
     where
         T: Transport + Send + Sync + Clone + 'static,
     {
@@ -150,7 +151,7 @@ impl Mirror {
         let added = add_targets(&layout, &client, &files).await?;
         let changed = source.add_metadata(&layout, &files, &roots)?;
         prune(&layout, &files.versions)?;
-        Ok(Mirrored {
+        Ok(Copied {
             versions: files.versions,
             changed: changed || !added.is_empty(),
             added,

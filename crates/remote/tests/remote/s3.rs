@@ -42,7 +42,7 @@ impl S3 {
 
     pub fn place(&self, address: &str) -> Place {
         let address: Address = address.parse().unwrap();
-        Place::open(&address, self.environment()).unwrap().unwrap()
+        Place::open(&address, self.environment()).unwrap()
     }
 
     pub fn source(&self, address: &str) -> Source {

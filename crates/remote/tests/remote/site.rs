@@ -57,9 +57,12 @@ async fn a_site_can_be_followed_and_not_written() {
     assert_eq!(mirrored.added.len(), 1);
     assert_eq!(contents(&mirror.dir).await, ["first", "second"]);
 
-    let place = Place::open(&site.address, []).unwrap().unwrap();
+    let place = Place::open(&site.address, []).unwrap();
     let refused = push(&shop.dir(), &place).await.unwrap_err();
-    assert!(matches!(refused, RemoteError::ReadOnly { .. }), "{refused}");
+    assert!(
+        matches!(refused, RemoteError::NotABucket { .. }),
+        "{refused}"
+    );
     drop(site);
     source
         .update(&mirror, now())

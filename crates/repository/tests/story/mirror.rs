@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use suture_repository::{ClientError, FolderTransport, Mirror, MirrorError, Mirrored, Publisher};
+use suture_repository::{ClientError, Copied, FolderTransport, Mirror, MirrorError, Publisher};
 
 use crate::shop::{Shop, days, file_ending, start};
 
-async fn update(shop: &Shop, mirror: &Mirror) -> Result<Mirrored, MirrorError> {
+async fn update(shop: &Shop, mirror: &Mirror) -> Result<Copied, MirrorError> {
     let transport = FolderTransport::new(&shop.publisher.dir);
     mirror
         .update(&transport.location(), transport, start())

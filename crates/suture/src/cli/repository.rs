@@ -1,13 +1,12 @@
 //! `suture repository`
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use suture_remote::{Address, Place, RemoteError, Source};
-use suture_repository::{
-    Expiries, InitOptions, Mirror, Mirrored, OnlineRole, Publisher, Versions, init,
-};
+use suture_remote::{Address, Place, Source};
+use suture_repository::{Copied, Expiries, InitOptions, Mirror, OnlineRole, Publisher, init};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -54,7 +53,9 @@ pub struct CopyArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct MirrorArgs {
-    /// Where it lies: `s3://BUCKET/FOLDER`, `https://HOST/PATH`, or a folder.
+    /// Where it lies: `s3://BUCKET/FOLDER`, `https://HOST/PATH`, or a folder. A bucket's keys,
+    /// region and endpoint come from the environment (AWS_ACCESS_KEY_ID and the like), as does a
+    /// token for a service that hands out modules: SUTURE_MIRROR_TOKEN.
     from: Address,
     #[command(flatten)]
     copy: CopyArgs,
@@ -213,34 +214,22 @@ impl PublisherArgs {
 }
 
 async fn push(dir: &Path, to: &Address) -> anyhow::Result<()> {
-    let read_only = || RemoteError::ReadOnly {
-        place: to.to_string(),
-    };
-    let place = Place::open(to, std::env::vars())?.ok_or_else(read_only)?;
-    let pushed = suture_remote::push(dir, &place).await?;
-    report_copy(
-        &to.to_string(),
-        pushed.versions,
-        &pushed.added,
-        pushed.changed,
-    );
+    let place = Place::open(to, std::env::vars())?;
+    report_copy(to, &suture_remote::push(dir, &place).await?);
     Ok(())
 }
 
-fn report_mirrored(mirror: &Mirror, mirrored: &Mirrored) {
-    let place = mirror.dir.display().to_string();
-    report_copy(&place, mirrored.versions, &mirrored.added, mirrored.changed);
-}
-
-fn report_copy(place: &str, versions: Versions, added: &[String], changed: bool) {
-    for name in added {
+fn report_copy(place: impl Display, copied: &Copied) {
+    for name in &copied.added {
         println!("copied {name}");
     }
-    let state = if changed { "is now" } else { "was already" };
-    println!(
-        "{place} {state} at timestamp version {}",
-        versions.timestamp
-    );
+    let state = if copied.changed {
+        "is now"
+    } else {
+        "was already"
+    };
+    let version = copied.versions.timestamp;
+    println!("{place} {state} at timestamp version {version}");
 }
 
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -278,10 +267,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Push(args) => push(&args.repository, &args.to).await,
         Command::Mirror(args) => {
             let mirror = args.copy.mirror()?;
-            let mirrored = Source::open(&args.from, std::env::vars())?
-                .update(&mirror, now)
-                .await?;
-            report_mirrored(&mirror, &mirrored);
+            let source = Source::open(&args.from, std::env::vars())?;
+            let copied = source.update(&mirror, now).await?;
+            report_copy(mirror.dir.display(), &copied);
             Ok(())
         }
         Command::Export(args) => {
@@ -296,8 +284,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Import(args) => {
             let mirror = args.copy.mirror()?;
-            let mirrored = suture_remote::import(&args.file, &mirror, now).await?;
-            report_mirrored(&mirror, &mirrored);
+            let copied = suture_remote::import(&args.file, &mirror, now).await?;
+            report_copy(mirror.dir.display(), &copied);
             Ok(())
         }
     }

@@ -148,7 +148,8 @@ impl OpenIdArgs {
 struct FollowArgs {
     /// Keep the repository's folder a copy of this: `s3://BUCKET/FOLDER`, `https://HOST/PATH`, or
     /// a folder. A bucket's keys, region and endpoint come from the environment:
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL. So does a token for
+    /// a service that hands out modules: SUTURE_MIRROR_TOKEN.
     #[arg(long, value_name = "ADDRESS")]
     follow: Option<Address>,
     /// Seconds between two looks at it.

@@ -30,7 +30,7 @@ impl Client {
     /// `ca` is a PEM file with the service's own authority; without one those of the system count.
     pub fn new(server: Url, key: OperatorKey, ca: Option<&Path>) -> anyhow::Result<Self> {
         anyhow::ensure!(
-            server.scheme() == "https" || is_loopback(&server),
+            outgoing::is_protected(&server),
             "`{server}` would carry the operator's key unprotected: expected an https address"
         );
         Ok(Self {
@@ -120,15 +120,6 @@ fn roots(ca: Option<&Path>) -> anyhow::Result<RootCerts> {
         path.display()
     );
     Ok(RootCerts::new_with_certs(&certificates))
-}
-
-fn is_loopback(server: &Url) -> bool {
-    match server.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn refusal(status: http::StatusCode, body: &[u8]) -> String {
