@@ -49,7 +49,7 @@ pub use group::{Group, GroupStore};
 pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};
-pub use retention::{ExposurePlace, Forgotten, HistoryBounds, KEPT_LOOKS, RetentionStore, Swept};
+pub use retention::{ExposurePlace, HistoryBounds, KEPT_LOOKS, RetentionStore, Swept};
 pub use rollout::{
     Answer, ExposedMachine, FleetSizes, HandChange, KeptEvent, Look, NewRollout, Observation,
     PastLook, Rollout, RolloutStore,

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use suture_protocol::MachineId;
 
-use crate::StoreError;
+use crate::{AccountId, StoreError};
 
 /// Looks that are kept of a rollout that has been over for long, evenly, the last one included.
 /// Pages show so many.
@@ -17,20 +18,6 @@ pub struct HistoryBounds {
     pub details: Timestamp,
     /// Of rollouts that were over before this, harm goes as well. No later than `details`.
     pub harm: Timestamp,
-}
-
-/// How many rows went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Forgotten {
-    /// What single machines' events said to a rollout, and what was counted of it.
-    pub evidence: u64,
-    pub looks: u64,
-}
-
-impl Forgotten {
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A piece of a list that was looked through.
@@ -47,7 +34,7 @@ pub struct ExposurePlace {
     /// A rollout's number in this database.
     pub rollout: i64,
     /// The exposure after which to go on, if it is this rollout's.
-    pub after: Option<(Timestamp, String, String)>,
+    pub after: Option<(Timestamp, AccountId, MachineId)>,
 }
 
 /// Forgets, in small transactions, so that nobody waits for it.
@@ -55,13 +42,14 @@ pub struct ExposurePlace {
 /// The audit log, rollouts themselves with their draws, and accounts are never forgotten here.
 #[async_trait]
 pub trait RetentionStore {
-    /// Forgets at most about `at_most` rows of each kind, of rollouts that are over. To be called
-    /// until nothing goes.
+    /// Forgets what single machines' events said to rollouts that are over, what was counted of
+    /// it, and looks: of each at most about `at_most` rows. How many went; to be called until none
+    /// does.
     async fn forget_past_rollouts(
         &self,
         bounds: HistoryBounds,
         at_most: u32,
-    ) -> Result<Forgotten, StoreError>;
+    ) -> Result<u64, StoreError>;
 
     /// Forgets exposures by rollouts that were over before a time, of machines that are gone or
     /// that a later rollout has come to, of the next `at_most` from a place on.

@@ -3,16 +3,19 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::FromRow;
+use suture_protocol::MachineId;
 use suture_rollout::Phase;
 use suture_store::{
-    ExposurePlace, Forgotten, HistoryBounds, KEPT_LOOKS, RetentionStore, StoreError, Swept,
+    AccountId, ExposurePlace, HistoryBounds, KEPT_LOOKS, RetentionStore, StoreError, Swept,
 };
 
 use super::dialect::{self, Connection, Database, each_number, each_row};
 use super::finding::FINISHED;
 use super::look::evenly;
 use super::rollout;
-use crate::column::{count, database, json, time, to_json};
+use crate::column::{count, database, json, parse, time, to_json};
+
+const TABLE: &str = "exposure";
 
 #[async_trait]
 impl RetentionStore for Database {
@@ -20,7 +23,7 @@ impl RetentionStore for Database {
         &self,
         bounds: HistoryBounds,
         at_most: u32,
-    ) -> Result<Forgotten, StoreError> {
+    ) -> Result<u64, StoreError> {
         transaction!(self, |connection| past_rollouts(
             connection, bounds, at_most
         ))
@@ -62,18 +65,15 @@ async fn past_rollouts(
     connection: &mut Connection,
     bounds: HistoryBounds,
     at_most: u32,
-) -> Result<Forgotten, StoreError> {
+) -> Result<u64, StoreError> {
     let past = past(&mut *connection, bounds.details).await?;
     let (long, short): (Vec<_>, Vec<_>) = past.iter().partition(|it| it.over < bounds.harm);
     let long = evidence(&mut *connection, &long, true, at_most).await?;
     let short = evidence(&mut *connection, &short, false, at_most).await?;
-    Ok(Forgotten {
-        evidence: long + short,
-        looks: looks(connection, &past, at_most).await?,
-    })
+    Ok(long + short + looks(connection, &past, at_most).await?)
 }
 
-/// The rollouts that were over before a time.
+/// The rollouts that were over before a time, by when they were made.
 async fn past(connection: &mut Connection, before: Timestamp) -> Result<Vec<Past>, StoreError> {
     #[derive(FromRow)]
     struct Row {
@@ -82,10 +82,11 @@ async fn past(connection: &mut Connection, before: Timestamp) -> Result<Vec<Past
         looks: i64,
         phase: String,
     }
-    let rows: Vec<Row> = sqlx::query_as("SELECT id, number, looks, phase FROM rollout")
-        .fetch_all(connection)
-        .await
-        .map_err(database("find past rollouts"))?;
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, number, looks, phase FROM rollout ORDER BY number")
+            .fetch_all(connection)
+            .await
+            .map_err(database("find past rollouts"))?;
     let mut past = Vec::new();
     for row in rows {
         let phase: Phase = json(rollout::TABLE, "phase", &row.phase)?;
@@ -180,31 +181,31 @@ async fn exposures(
     from: &ExposurePlace,
     at_most: u32,
 ) -> Result<Swept<ExposurePlace>, StoreError> {
-    let mut past = past(&mut *connection, before).await?;
-    past.sort_unstable_by_key(|it| it.number);
+    let past = past(&mut *connection, before).await?;
     let at = |number: i64| past.iter().find(|it| it.number >= number);
     let Some(rollout) = at(from.rollout) else {
         let next = None;
         return Ok(Swept { forgotten: 0, next });
     };
-    let start = from
-        .after
-        .clone()
-        .filter(|_| rollout.number == from.rollout);
-    let page = exposures_after(&mut *connection, rollout, start.clone(), at_most).await?;
+    let start = match rollout.number == from.rollout {
+        true => columns(&from.after),
+        false => columns(&None),
+    };
+    let page = exposures_after(&mut *connection, rollout, &start, at_most).await?;
     let full = page.len() == at_most as usize;
-    let mut forgotten = 0;
-    if let Some(last) = page.last().cloned() {
-        forgotten = forget_between(connection, rollout, start, last).await?;
-    }
-    let last = page.last().filter(|_| full);
-    let next = match last {
-        Some((at, account, machine)) => {
-            let at = time("exposure", "exposed_ms", *at)?;
-            let after = Some((at, account.clone(), machine.clone()));
-            let rollout = rollout.number;
-            Some(ExposurePlace { rollout, after })
-        }
+    let forgotten = match page.last() {
+        Some(last) => forget_between(connection, rollout, &start, last).await?,
+        None => 0,
+    };
+    let next = match page.last().filter(|_| full) {
+        Some((at, account, machine)) => Some(ExposurePlace {
+            rollout: rollout.number,
+            after: Some((
+                time(TABLE, "exposed_ms", *at)?,
+                parse(TABLE, "account_id", account)?,
+                parse(TABLE, "machine_id", machine)?,
+            )),
+        }),
         None => at(rollout.number + 1).map(|next| ExposurePlace {
             rollout: next.number,
             after: None,
@@ -213,19 +214,27 @@ async fn exposures(
     Ok(Swept { forgotten, next })
 }
 
-/// The start of a rollout's list, before all that can be in it.
-fn place(after: Option<(Timestamp, String, String)>) -> (i64, String, String) {
-    let (at, account, machine) = after.unwrap_or((Timestamp::MIN, String::new(), String::new()));
-    (at.as_millisecond(), account, machine)
+/// An exposure of one rollout as the table has it: its time in milliseconds, account, machine.
+type Exposed = (i64, String, String);
+
+/// The columns of an exposure; of none, what comes before all.
+fn columns(after: &Option<(Timestamp, AccountId, MachineId)>) -> Exposed {
+    match after {
+        Some((at, account, machine)) => (
+            at.as_millisecond(),
+            account.to_string(),
+            machine.as_str().to_owned(),
+        ),
+        None => (i64::MIN, String::new(), String::new()),
+    }
 }
 
 async fn exposures_after(
     connection: &mut Connection,
     rollout: &Past,
-    after: Option<(Timestamp, String, String)>,
+    (at, account, machine): &Exposed,
     at_most: u32,
-) -> Result<Vec<(i64, String, String)>, StoreError> {
-    let (at, account, machine) = place(after);
+) -> Result<Vec<Exposed>, StoreError> {
     sqlx::query_as(
         "SELECT exposed_ms, account_id, machine_id FROM exposure
          WHERE rollout_id = $1 AND (exposed_ms, account_id, machine_id) > ($2, $3, $4)
@@ -245,10 +254,9 @@ async fn exposures_after(
 async fn forget_between(
     connection: &mut Connection,
     rollout: &Past,
-    after: Option<(Timestamp, String, String)>,
-    last: (i64, String, String),
+    (at, account, machine): &Exposed,
+    last: &Exposed,
 ) -> Result<u64, StoreError> {
-    let (at, account, machine) = place(after);
     let done = sqlx::query(
         "DELETE FROM exposure WHERE rollout_id = $1
              AND (exposed_ms, account_id, machine_id) > ($2, $3, $4)
@@ -265,8 +273,8 @@ async fn forget_between(
     .bind(account)
     .bind(machine)
     .bind(last.0)
-    .bind(last.1)
-    .bind(last.2)
+    .bind(&last.1)
+    .bind(&last.2)
     .bind(rollout.number)
     .execute(connection)
     .await

@@ -2,7 +2,7 @@
 
 use suture_protocol::{EventId, EventKind, MachineEvent};
 
-use super::rollouts::{begin, observed, published};
+use super::rollouts::{begin, look, observed, published};
 use super::{account_with_token, at, check_in, enrol, operator};
 use crate::{
     CheckIn, ExposurePlace, HandChange, HistoryBounds, KEPT_LOOKS, MachineSecret, ReportedState,
@@ -52,8 +52,8 @@ async fn take(
 /// What went.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Gone {
-    evidence: u64,
-    looks: u64,
+    /// Evidence and looks.
+    of_rollouts: u64,
     exposures: u64,
     events: u64,
 }
@@ -62,12 +62,11 @@ struct Gone {
 async fn forget(store: &dyn Store, bounds: HistoryBounds) -> Gone {
     let mut all = Gone::default();
     loop {
-        let some = store.forget_past_rollouts(bounds, 2).await.expect("done");
-        if some.is_nothing() {
+        let forgotten = store.forget_past_rollouts(bounds, 2).await.expect("done");
+        if forgotten == 0 {
             break;
         }
-        all.evidence += some.evidence;
-        all.looks += some.looks;
+        all.of_rollouts += forgotten;
     }
     let mut place = Some(ExposurePlace::default());
     while let Some(from) = place {
@@ -111,6 +110,10 @@ async fn of_a_past_rollout_stays_what_harmed_and_then_that_it_was(store: &dyn St
     take(store, &gone.secret, &first, &[finished(93)], 110).await;
     let released = store.release_self(&gone.secret, at(200)).await;
     released.expect("released");
+    let mut first = first;
+    while first.looks < KEPT_LOOKS + 5 {
+        first = look(store, &first, at(200 + i64::from(first.looks) / 5)).await;
+    }
     let withdraw = HandChange::Withdraw {
         reason: "it is enough".to_owned(),
     };
@@ -125,7 +128,12 @@ async fn of_a_past_rollout_stays_what_harmed_and_then_that_it_was(store: &dyn St
     assert_eq!(early, Gone::default(), "nothing was over then");
 
     let gone = forget(store, bounds(20 * DAY, 50)).await;
-    assert_eq!(gone.evidence, 4, "two ends, linked and counted");
+    let thinned = u64::from(first.looks - KEPT_LOOKS);
+    assert_eq!(
+        gone.of_rollouts,
+        4 + thinned,
+        "two ends, linked and counted, and looks"
+    );
     assert_eq!(gone.exposures, 2, "one is gone, one came further");
     assert_eq!(gone.events, 2);
     let kept = store.rollout_events(first.id, None, false, 10).await;
@@ -137,7 +145,8 @@ async fn of_a_past_rollout_stays_what_harmed_and_then_that_it_was(store: &dyn St
     let rollout = store.rollout(first.id).await.expect("there");
     assert_eq!(rollout.exposed, 3, "the count stays");
     let looks = store.looks(first.id, KEPT_LOOKS).await.expect("listed");
-    assert!(!looks.is_empty());
+    assert_eq!(looks.len(), KEPT_LOOKS as usize);
+    assert_eq!(looks.last().map(|look| look.number), Some(first.looks));
     let again = forget(store, bounds(20 * DAY, 50)).await;
     assert_eq!(again, Gone::default());
 
@@ -153,7 +162,7 @@ async fn of_a_past_rollout_stays_what_harmed_and_then_that_it_was(store: &dyn St
     assert_eq!(answer.expect("taken").choice.exposes, None);
 
     let gone = forget(store, bounds(20 * DAY, 20 * DAY)).await;
-    assert_eq!((gone.evidence, gone.events), (2, 1));
+    assert_eq!((gone.of_rollouts, gone.events), (2, 1));
     let kept = store.rollout_events(first.id, None, false, 10).await;
     assert!(kept.expect("listed").is_empty());
     assert!(store.rollout(first.id).await.is_ok());

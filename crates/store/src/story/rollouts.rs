@@ -98,7 +98,7 @@ pub(super) async fn observed(store: &dyn Store, rollout: &Rollout, now: Timestam
     }
 }
 
-async fn look(store: &dyn Store, rollout: &Rollout, now: Timestamp) -> Rollout {
+pub(super) async fn look(store: &dyn Store, rollout: &Rollout, now: Timestamp) -> Rollout {
     let look = observed(store, rollout, now).await;
     assert!(store.record_look(rollout, &look, now).await.expect("kept"));
     store.rollout(rollout.id).await.expect("there")
