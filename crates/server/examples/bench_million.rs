@@ -5,6 +5,7 @@
 //! within the last hour; then they check in in that order, a 3,600th of them each second, the time
 //! counted from the moment at which each is due. Load, service and database share the processors.
 
+mod database;
 mod load;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ use suture_store::{Clock as _, MachineSecret, SystemClock};
 use suture_store_sql::DatabaseAddress;
 use tokio::sync::oneshot;
 
+use database::Database;
 use load::Machines;
 
 /// Machines of one account.
@@ -118,20 +120,7 @@ async fn serve(database: &OsString, repository: &Path) -> anyhow::Result<()> {
     Ok(served?)
 }
 
-/// Where the machines are.
-enum Database {
-    File(PathBuf),
-    Postgres(String),
-}
-
 impl Database {
-    fn address(&self) -> OsString {
-        match self {
-            Self::File(path) => path.into(),
-            Self::Postgres(address) => address.into(),
-        }
-    }
-
     /// Runs a statement whose argument is a JSON list of rows.
     async fn fill(&self, into: &str, of_row: &str, rows: &str) -> anyhow::Result<()> {
         let each = match self {
@@ -161,21 +150,6 @@ impl Database {
         match self {
             Self::File(_) => format!("unhex(r.value ->> {place})"),
             Self::Postgres(_) => format!("decode(r.value ->> {place}, 'hex')"),
-        }
-    }
-
-    /// Bytes on the disk, the log that is not in its place yet left out.
-    async fn size(&self) -> anyhow::Result<u64> {
-        match self {
-            Self::File(path) => Ok(std::fs::metadata(path)?.len()),
-            Self::Postgres(address) => {
-                let pool = PgPool::connect(address).await?;
-                let size: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
-                    .fetch_one(&pool)
-                    .await?;
-                pool.close().await;
-                Ok(size.unsigned_abs())
-            }
         }
     }
 }

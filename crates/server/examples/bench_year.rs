@@ -4,10 +4,11 @@
 //! `bench_year [MACHINES]`. Rows grow with the machines, so what a million would need is a multiple;
 //! looks at rollouts do not, and are counted apart. SQLite and PostgreSQL, one after the other.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+mod database;
+
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -24,6 +25,8 @@ use suture_store::{
     Rollout, Store,
 };
 use suture_store_sql::DatabaseAddress;
+
+use database::Database;
 
 /// A regular update comes about every three weeks.
 const DAYS_OF_A_PATCH: i64 = 21;
@@ -75,6 +78,8 @@ struct Year {
     machines: usize,
     /// Bytes.
     sizes: Vec<u64>,
+    /// The longest piece of forgetting: nothing else is written meanwhile in SQLite.
+    longest: Duration,
     seconds: f64,
 }
 
@@ -85,11 +90,18 @@ impl Year {
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse()?;
         let secrets = fill(store.as_ref(), machines, now).await?;
         let mut sizes = Vec::new();
+        let longest = Cell::new(Duration::ZERO);
         for patch in 1..=PATCHES {
             bring(&store, &secrets, patch, now).await?;
             now += SignedDuration::from_hours(24 * DAYS_OF_A_PATCH);
             if let Some(keep) = keep {
-                forget(store.as_ref(), keep, now, || false).await?;
+                let last = Cell::new(Instant::now());
+                // Asked before each piece.
+                let is_late = || {
+                    longest.set(longest.get().max(last.replace(Instant::now()).elapsed()));
+                    false
+                };
+                forget(store.as_ref(), keep, now, is_late).await?;
             }
             database.tidy().await?;
             sizes.push(database.size().await?);
@@ -97,6 +109,7 @@ impl Year {
         Ok(Self {
             machines,
             sizes,
+            longest: longest.get(),
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
@@ -117,26 +130,16 @@ impl Year {
             course.join(" ")
         );
         println!(
-            "  after a year {:.0} bytes for each machine ({:.0} s)",
+            "  after a year {:.0} bytes for each machine; the longest piece of forgetting took \
+             {:.0} ms ({:.0} s)",
             self.last() / self.machines as f64,
+            self.longest.as_secs_f64() * 1000.0,
             self.seconds
         );
     }
 }
 
-enum Database {
-    File(PathBuf),
-    Postgres(String),
-}
-
 impl Database {
-    fn address(&self) -> OsString {
-        match self {
-            Self::File(path) => path.into(),
-            Self::Postgres(address) => address.into(),
-        }
-    }
-
     /// What the database does by itself, sooner or later.
     async fn tidy(&self) -> anyhow::Result<()> {
         match self {
@@ -154,21 +157,6 @@ impl Database {
             }
         }
         Ok(())
-    }
-
-    /// Bytes on the disk, free pages included.
-    async fn size(&self) -> anyhow::Result<u64> {
-        match self {
-            Self::File(path) => Ok(std::fs::metadata(path)?.len()),
-            Self::Postgres(address) => {
-                let pool = PgPool::connect(address).await?;
-                let size: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
-                    .fetch_one(&pool)
-                    .await?;
-                pool.close().await;
-                Ok(size.unsigned_abs())
-            }
-        }
     }
 }
 
