@@ -23,6 +23,8 @@ pub enum Job {
     WriteLetters,
     /// Forgetting history.
     ForgetHistory,
+    /// Telling other systems what the audit log says.
+    CallHooks,
 }
 
 impl Job {
@@ -33,6 +35,7 @@ impl Job {
             Self::RefreshSubscriptions => "refresh-subscriptions",
             Self::WriteLetters => "write-letters",
             Self::ForgetHistory => "forget-history",
+            Self::CallHooks => "call-hooks",
         }
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod fleet;
 mod group;
+mod hook;
 mod lease;
 mod machine;
 mod operator;
@@ -46,6 +47,7 @@ pub use fleet::{
     ListedMachine, MachineQuery, NumberedEntry, hour_of,
 };
 pub use group::{Group, GroupStore};
+pub use hook::{HookName, HookState, HookStore, HookTrouble};
 pub use lease::{Job, LeaseState, LeaseStore, ServerId};
 pub use machine::{Enrolment, Machine, NewMachine};
 pub use operator::{OperatorKeyEntry, OperatorKeyId, OperatorStore, Visitor};

@@ -6,7 +6,7 @@ use suture_protocol::MachineId;
 
 use crate::{
     Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
-    EmailAddress, Enrolment, FleetStore, GroupStore, IssuedToken, LeaseStore, Machine,
+    EmailAddress, Enrolment, FleetStore, GroupStore, HookStore, IssuedToken, LeaseStore, Machine,
     MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RetentionStore, RolloutStore,
     SignInStore, SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
 };
@@ -28,6 +28,7 @@ pub trait Store:
     + GroupStore
     + AttentionStore
     + RetentionStore
+    + HookStore
 {
     /// Reads something, to see that the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

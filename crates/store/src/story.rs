@@ -9,6 +9,7 @@
 mod attention;
 mod copies;
 mod fleet;
+mod hooks;
 mod leases;
 mod operators;
 mod plans;
@@ -50,6 +51,7 @@ pub async fn run(store: Arc<dyn Store>) {
     sign_up::run(store).await;
     sign_in::run(store).await;
     leases::run(store).await;
+    hooks::run(store).await;
     fleet::run(store).await;
     plans::run(store).await;
     attention::run(store).await;

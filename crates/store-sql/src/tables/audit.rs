@@ -1,10 +1,10 @@
 //! Table `audit`.
 
 use sqlx::FromRow;
-use suture_store::{AccountId, AuditEntry, InconsistentRow, StoreError};
+use suture_store::{AccountId, AuditEntry, InconsistentRow, NumberedEntry, StoreError};
 
 use super::dialect::Connection;
-use crate::column::{database, parse, parse_option, time};
+use crate::column::{count, database, parse, parse_option, time};
 
 const TABLE: &str = "audit";
 
@@ -69,4 +69,61 @@ pub async fn latest(
         .into_iter()
         .map(AuditEntry::try_from)
         .collect::<Result<_, _>>()?)
+}
+
+#[derive(FromRow)]
+struct NumberedRow {
+    number: i64,
+    #[sqlx(flatten)]
+    entry: AuditRow,
+}
+
+fn numbered(rows: Vec<NumberedRow>) -> Result<Vec<NumberedEntry>, StoreError> {
+    let entry = |row: NumberedRow| {
+        Ok(NumberedEntry {
+            number: count(TABLE, "number", row.number)?,
+            entry: row.entry.try_into()?,
+        })
+    };
+    let entries: Result<_, InconsistentRow> = rows.into_iter().map(entry).collect();
+    Ok(entries?)
+}
+
+/// Lines before the one with this number, newest first; of one account or of all.
+pub async fn before(
+    connection: &mut Connection,
+    before: Option<u64>,
+    account: Option<AccountId>,
+    limit: u32,
+) -> Result<Vec<NumberedEntry>, StoreError> {
+    let before = before.and_then(|number| i64::try_from(number).ok());
+    let rows: Vec<NumberedRow> = sqlx::query_as(
+        "SELECT number, at_ms, actor, action, account_id, subject, reason FROM audit
+         WHERE number < $1 AND ($2 = '' OR account_id = $2) ORDER BY number DESC LIMIT $3",
+    )
+    .bind(before.unwrap_or(i64::MAX))
+    .bind(account.map_or_else(String::new, |account| account.to_string()))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await
+    .map_err(database("read the audit log"))?;
+    numbered(rows)
+}
+
+/// Lines after the one with this number, oldest first.
+pub async fn after(
+    connection: &mut Connection,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<NumberedEntry>, StoreError> {
+    let rows: Vec<NumberedRow> = sqlx::query_as(
+        "SELECT number, at_ms, actor, action, account_id, subject, reason FROM audit
+         WHERE number > $1 ORDER BY number LIMIT $2",
+    )
+    .bind(i64::try_from(after).unwrap_or(i64::MAX))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await
+    .map_err(database("read the audit log"))?;
+    numbered(rows)
 }

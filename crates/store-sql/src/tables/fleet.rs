@@ -3,12 +3,11 @@
 use jiff::Timestamp;
 use sqlx::FromRow;
 use suture_store::{
-    Account, AccountId, AccountQuery, FleetGroup, FleetSample, Forget, HEARD_SECS, InconsistentRow,
-    ListedAccount, ListedMachine, MachineQuery, NumberedEntry, StoreError,
+    Account, AccountQuery, FleetGroup, FleetSample, Forget, HEARD_SECS, InconsistentRow,
+    ListedAccount, ListedMachine, MachineQuery, StoreError,
 };
 
 use super::account::{self, AccountRow};
-use super::audit::AuditRow;
 use super::dialect::Connection;
 use super::machine::{MachineRow, with_columns};
 use crate::column::{count, database, parse, time};
@@ -99,40 +98,6 @@ pub async fn find_accounts(
     };
     let accounts: Result<_, InconsistentRow> = rows.into_iter().map(listed).collect();
     Ok(accounts?)
-}
-
-#[derive(FromRow)]
-struct NumberedRow {
-    number: i64,
-    #[sqlx(flatten)]
-    entry: AuditRow,
-}
-
-pub async fn audit_before(
-    connection: &mut Connection,
-    before: Option<u64>,
-    account: Option<AccountId>,
-    limit: u32,
-) -> Result<Vec<NumberedEntry>, StoreError> {
-    let before = before.and_then(|number| i64::try_from(number).ok());
-    let rows: Vec<NumberedRow> = sqlx::query_as(
-        "SELECT number, at_ms, actor, action, account_id, subject, reason FROM audit
-         WHERE number < $1 AND ($2 = '' OR account_id = $2) ORDER BY number DESC LIMIT $3",
-    )
-    .bind(before.unwrap_or(i64::MAX))
-    .bind(text(account))
-    .bind(i64::from(limit))
-    .fetch_all(connection)
-    .await
-    .map_err(database("read the audit log"))?;
-    let numbered = |row: NumberedRow| {
-        Ok(NumberedEntry {
-            number: count("audit", "number", row.number)?,
-            entry: row.entry.try_into()?,
-        })
-    };
-    let entries: Result<_, InconsistentRow> = rows.into_iter().map(numbered).collect();
-    Ok(entries?)
 }
 
 #[derive(FromRow)]

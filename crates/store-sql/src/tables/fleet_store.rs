@@ -8,7 +8,7 @@ use suture_store::{
 };
 
 use super::dialect::{self, Database};
-use super::{fleet, machine};
+use super::{audit, fleet, machine};
 
 #[async_trait]
 impl FleetStore for Database {
@@ -26,7 +26,7 @@ impl FleetStore for Database {
         account: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<NumberedEntry>, StoreError> {
-        fleet::audit_before(&mut *self.read().await?, before, account, limit).await
+        audit::before(&mut *self.read().await?, before, account, limit).await
     }
 
     async fn fleet_groups(&self, now: Timestamp) -> Result<Vec<FleetGroup>, StoreError> {

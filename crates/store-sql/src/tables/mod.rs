@@ -47,6 +47,7 @@ mod finding;
 mod fleet;
 mod fleet_store;
 mod group;
+mod hook;
 mod identity;
 mod kernels;
 mod lease;
