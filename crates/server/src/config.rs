@@ -26,6 +26,8 @@ pub struct ServerConfig {
     pub look_interval_secs: u64,
     /// What to tell the machines of a kernel, a TOML file (default: nothing).
     pub notices: Option<PathBuf>,
+    /// Who is told of what the audit log says, a TOML file (default: nobody).
+    pub hooks: Option<PathBuf>,
     /// Days after which a machine that is not heard of is released (default: 90); none: never.
     pub release_silent_days: Option<u32>,
     /// How long history is kept.
@@ -133,6 +135,7 @@ impl ServerConfig {
             default_plan: Some(Plan::standard()),
             look_interval_secs: Self::DEFAULT_LOOK_INTERVAL_SECS,
             notices: None,
+            hooks: None,
             release_silent_days: Some(Self::DEFAULT_RELEASE_SILENT_DAYS),
             keep: Keep {
                 details_days: Self::DEFAULT_KEEP_DETAILS_DAYS,
@@ -142,6 +145,97 @@ impl ServerConfig {
             public_url: None,
             stripe: None,
             openid: None,
+        }
+    }
+}
+
+/// A setting in words, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub name: &'static str,
+    pub value: String,
+}
+
+impl ServerConfig {
+    /// All settings in words, as operators read them; `public_url` is the one in force.
+    pub(crate) fn settings(&self, public_url: &str) -> Vec<Setting> {
+        let file = |path: &Option<PathBuf>| match path {
+            Some(path) => path.display().to_string(),
+            None => "none".to_owned(),
+        };
+        let tls = match &self.tls {
+            Tls::Pem { cert, .. } => format!("TLS, certificate {}", cert.display()),
+            Tls::Plain => "none; a proxy adds TLS".to_owned(),
+        };
+        let plan = self.default_plan.as_ref();
+        let silent = self.release_silent_days;
+        let rows = [
+            ("Address", public_url.to_owned()),
+            ("Listens on", self.listen.to_string()),
+            ("Protection", tls),
+            ("Repository", self.repository.display().to_string()),
+            (
+                "Seconds between check-ins",
+                self.check_in_interval_secs.to_string(),
+            ),
+            (
+                "Seconds between looks at rollouts",
+                self.look_interval_secs.to_string(),
+            ),
+            (
+                "Plan of new versions",
+                plan.map_or("none: rollouts are made by hand".to_owned(), |it| {
+                    it.name.clone()
+                }),
+            ),
+            (
+                "Silent machines are released",
+                silent.map_or("never".to_owned(), |days| format!("after {days} days")),
+            ),
+            (
+                "History",
+                format!(
+                    "details {} days, harm {} days",
+                    self.keep.details_days, self.keep.harm_days
+                ),
+            ),
+            (
+                "E-mails",
+                self.mail
+                    .as_ref()
+                    .map_or("none".to_owned(), MailConfig::words),
+            ),
+            (
+                "Subscriptions",
+                self.stripe
+                    .as_ref()
+                    .map_or("not sold".to_owned(), |stripe| {
+                        format!("Stripe, price {}", stripe.price)
+                    }),
+            ),
+            (
+                "OpenID Connect",
+                self.openid.as_ref().map_or("none".to_owned(), |openid| {
+                    format!("{} ({})", openid.issuer, openid.name)
+                }),
+            ),
+            ("Notices", file(&self.notices)),
+            ("Hooks", file(&self.hooks)),
+        ];
+        let setting = |(name, value)| Setting { name, value };
+        rows.into_iter().map(setting).collect()
+    }
+}
+
+impl MailConfig {
+    fn words(&self) -> String {
+        match self {
+            Self::Folder { folder } => format!("files in {}", folder.display()),
+            Self::Smtp { url, from } => {
+                let host = Url::parse(url.expose()).ok();
+                let host = host.as_ref().and_then(|url| url.host_str());
+                format!("by {}, from {from}", host.unwrap_or("a mail server"))
+            }
         }
     }
 }

@@ -9,12 +9,14 @@ use suture_rollout::InvalidPlan;
 use suture_store::StoreError;
 use thiserror::Error;
 
-use crate::notices::NoticesError;
+use crate::settings_file::SettingsFileError;
 
 #[derive(Debug, Error)]
 pub enum ServerError {
     #[error("the service cannot start with these notices")]
-    Notices { source: NoticesError },
+    Notices { source: SettingsFileError },
+    #[error("the service cannot start with these hooks")]
+    Hooks { source: SettingsFileError },
     #[error("cannot listen on {listen}")]
     Listen {
         listen: SocketAddr,

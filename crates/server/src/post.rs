@@ -26,16 +26,19 @@ pub enum Letter<'a> {
     Way { what: &'a str, page: &'a str },
     /// Machines need their owner: a line for each.
     Attention { lines: &'a str, page: &'a str },
+    /// Something happened that operators asked to hear of.
+    Happened { headline: &'a str, details: &'a str },
 }
 
-impl Letter<'_> {
-    fn subject(&self) -> &'static str {
+impl<'a> Letter<'a> {
+    fn subject(&self) -> &'a str {
         match self {
             Self::Confirm { .. } => "Confirm your e-mail address",
             Self::Known { .. } => "You have an account already",
             Self::Reset { .. } => "Choose a new password",
             Self::Way { .. } => "How you sign in has changed",
             Self::Attention { .. } => "Machines of yours need attention",
+            Self::Happened { headline, .. } => headline,
         }
     }
 
@@ -65,6 +68,7 @@ impl Letter<'_> {
                 "These machines need you:\n\n{lines}\n\nWhat they have and what to do:\n\n\
                  {page}\n\nOn your account's page you can choose to get no such letters.\n"
             ),
+            Self::Happened { headline, details } => format!("{headline}\n\n{details}\n"),
         }
     }
 }
@@ -108,7 +112,7 @@ impl Post {
     /// Sends a letter by itself: nobody waits for it, so the time of an answer does not tell
     /// whether there is an account. What goes wrong is logged.
     pub fn send(&self, to: &EmailAddress, letter: &Letter<'_>) {
-        let (post, subject) = (self.clone(), letter.subject());
+        let (post, subject) = (self.clone(), letter.subject().to_owned());
         let message = match self.message(to, letter) {
             Ok(message) => message,
             Err(cause) => {
@@ -117,7 +121,7 @@ impl Post {
             }
         };
         tokio::spawn(async move {
-            if let Err(cause) = post.deliver(message, subject).await {
+            if let Err(cause) = post.deliver(message, &subject).await {
                 error!(error = cause, "cannot send an e-mail: {cause}");
             }
         });

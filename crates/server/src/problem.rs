@@ -60,6 +60,7 @@ pub enum ApiError {
     NoSuchMachine,
     NoSuchToken,
     NoSuchKey,
+    NoSuchHook,
     /// No such thing to do with a rollout.
     NoSuchChange,
     /// A form that no page of this service gave to this browser.
@@ -120,6 +121,7 @@ impl ApiError {
             | Self::NoSuchMachine
             | Self::NoSuchToken
             | Self::NoSuchKey
+            | Self::NoSuchHook
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => StatusCode::NOT_FOUND,
@@ -147,6 +149,7 @@ impl ApiError {
             | Self::NoSuchMachine
             | Self::NoSuchToken
             | Self::NoSuchKey
+            | Self::NoSuchHook
             | Self::NoSuchRollout
             | Self::NoSuchChange
             | Self::NoSuchLink => ProblemKind::NotFound,
@@ -211,6 +214,7 @@ impl ApiError {
             }
             Self::NoSuchToken => "There is no token with this id.".to_owned(),
             Self::NoSuchKey => "There is no operator's key with this id.".to_owned(),
+            Self::NoSuchHook => "The file of hooks has none with this name.".to_owned(),
             Self::NoSuchPatch => "There is no live patch with this name; the page of live patches \
                 finds them by kernel and by hole."
                 .to_owned(),

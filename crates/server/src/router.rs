@@ -17,9 +17,10 @@ use utoipa_axum::routes;
 
 use crate::handlers::{
     account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
-    groups_page, health, index, machines, metrics, openapi as openapi_page, openid, operator_keys,
-    passkeys, patches, patches_page, register, repository, reset, rollouts, rollouts_change,
-    rollouts_page, rollouts_stream, sign_in, subscription, ticks, ways_in,
+    groups_page, health, hooks, index, machines, metrics, openapi as openapi_page, openid,
+    operator_keys, passkeys, patches, patches_page, register, repository, reset, rollouts,
+    rollouts_change, rollouts_page, rollouts_stream, settings_page, sign_in, subscription, ticks,
+    ways_in,
 };
 use crate::state::AppState;
 use crate::{conditional, problem, request_log};
@@ -55,6 +56,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(fleet_page::change))
         .routes(routes!(fleet_page::audit))
         .routes(routes!(groups_page::show, groups_page::set))
+        .routes(routes!(settings_page::show))
+        .routes(routes!(settings_page::test_hook))
         .routes(routes!(ticks::follow))
         .routes(routes!(rollouts_page::list))
         .routes(routes!(rollouts_stream::all))
@@ -112,6 +115,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(operator_keys::list, operator_keys::create))
         .routes(routes!(operator_keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(hooks::list))
         .routes(routes!(machines::enrol))
         .routes(routes!(machines::split))
         .routes(routes!(machines::release_self))

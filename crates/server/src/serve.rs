@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tracing::info;
 
 use crate::billing::Billing;
+use crate::hooks::Hooks;
 use crate::notices::Notices;
 use crate::openid::OpenId;
 use crate::post::Post;
@@ -22,7 +23,7 @@ use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
 use crate::webauthn::RelyingParty;
-use crate::{ServerConfig, ServerError, Tls, attention, fleet, retention, router};
+use crate::{ServerConfig, ServerError, Tls, attention, fleet, outgoing, retention, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -45,13 +46,14 @@ pub async fn serve(
         plan.check_for(config.check_in_interval_secs)
             .map_err(|source| ServerError::Plan { source })?;
     }
+    let config = Arc::new(config);
     store
         .ping()
         .await
         .map_err(|source| ServerError::Store { source })?;
     let executor = Executor::open(&config, Arc::clone(&store), Arc::clone(&clock)).await?;
     let post = config.mail.as_ref().map(Post::open).transpose()?;
-    let letters = post.clone();
+    let (letters, mail) = (post.clone(), post.clone());
     let web = Arc::new(Web::new(&config, post));
     let billing = config.stripe.as_ref().map(Billing::open).transpose()?;
     let billing = billing.map(Arc::new);
@@ -77,6 +79,15 @@ pub async fn serve(
     let forgetting = tokio::spawn(forgetting);
     let public_url = public_url(&config, address);
     let attention = Arc::new(Notify::new());
+    let hooks = Hooks::open(
+        config.hooks.as_deref(),
+        mail,
+        outgoing::system_roots(),
+        &public_url,
+    );
+    let hooks = Arc::new(hooks.map_err(|source| ServerError::Hooks { source })?);
+    let telling = Arc::clone(&hooks).run(Arc::clone(&store), Arc::clone(&clock));
+    let telling = tokio::spawn(telling);
     let writing = letters.map(|post| {
         let (store, clock) = (Arc::clone(&store), Arc::clone(&clock));
         let page = format!("{public_url}/machines");
@@ -90,6 +101,7 @@ pub async fn serve(
         attention,
         notices: Arc::new(notices),
         fleet: Arc::default(),
+        hooks,
         store,
         clock,
         patches: Arc::clone(executor.patches()),
@@ -97,7 +109,7 @@ pub async fn serve(
         executor: Arc::clone(&executor),
         web,
         public_url: public_url.into(),
-        check_in_interval_secs: config.check_in_interval_secs,
+        config: Arc::clone(&config),
     });
 
     let certificate = match &config.tls {
@@ -122,6 +134,7 @@ pub async fn serve(
     looking.abort();
     caring.abort();
     forgetting.abort();
+    telling.abort();
     for job in [asking, writing].into_iter().flatten() {
         job.abort();
     }

@@ -6,8 +6,10 @@ use suture_rollout::RolloutId;
 use suture_store::{Clock, Store};
 use tokio::sync::{Notify, broadcast};
 
+use crate::ServerConfig;
 use crate::billing::Billing;
 use crate::fleet::Fleet;
+use crate::hooks::Hooks;
 use crate::notices::Notices;
 use crate::openid::OpenId;
 use crate::patches::Patches;
@@ -22,6 +24,7 @@ pub struct AppState {
     pub patches: Arc<Patches>,
     pub notices: Arc<Notices>,
     pub fleet: Arc<Fleet>,
+    pub hooks: Arc<Hooks>,
     /// Looks at the rollouts. Who changes one by hand wakes it.
     pub executor: Arc<Executor>,
     /// Gets the id of a rollout after each look, exposure and change by hand, for pages that
@@ -38,8 +41,8 @@ pub struct AppState {
     pub attention: Arc<Notify>,
     /// Where people reach the service, without a slash at the end.
     pub public_url: Arc<str>,
-    /// Seconds.
-    pub check_in_interval_secs: u64,
+    /// What the service was started with.
+    pub config: Arc<ServerConfig>,
 }
 
 impl AppState {

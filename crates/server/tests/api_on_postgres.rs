@@ -8,6 +8,8 @@ mod dashboard;
 mod database;
 #[path = "api/fleet.rs"]
 mod fleet;
+#[path = "api/hooks.rs"]
+mod hooks;
 #[path = "api/log.rs"]
 mod log;
 #[path = "api/machines.rs"]
@@ -24,6 +26,8 @@ mod patches;
 mod provider;
 #[path = "api/readiness.rs"]
 mod readiness;
+#[path = "api/receiver.rs"]
+mod receiver;
 #[path = "api/repository.rs"]
 mod repository;
 #[path = "api/rollouts.rs"]

@@ -75,7 +75,7 @@ pub async fn check_in(
     Ok(Json(CheckInResponse {
         notice,
         held,
-        ..response(answer, report.applied, app.check_in_interval_secs)
+        ..response(answer, report.applied, app.config.check_in_interval_secs)
     }))
 }
 

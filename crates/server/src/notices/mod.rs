@@ -17,55 +17,24 @@
 
 mod schedule;
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::path::Path;
 
 use jiff::civil::Date;
 use serde::Deserialize;
 use suture_kernel::KernelRelease;
 use suture_protocol::{KernelNotice, OpenHole};
-use thiserror::Error;
-use tracing::{info, warn};
 
 pub use schedule::RegularUpdates;
 
-/// Largest file.
-const LIMIT: u64 = 1 << 20;
+use crate::settings_file::{SettingsFile, SettingsFileError, read_toml};
+
 /// Longest text, in characters.
 const LONGEST: usize = 300;
 
-/// Why a file of notices is not used.
-#[derive(Debug, Error)]
-pub enum NoticesError {
-    #[error("cannot read the notices `{}`", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("the notices `{}` cannot be understood", path.display())]
-    Syntax {
-        path: PathBuf,
-        source: Box<toml::de::Error>,
-    },
-    #[error("the notices `{}`: {what}", path.display())]
-    Content { path: PathBuf, what: String },
-}
-
 /// The file and what it said last.
-#[derive(Debug)]
 pub struct Notices {
-    path: Option<PathBuf>,
-    known: Mutex<Known>,
+    file: Option<SettingsFile<File>>,
 }
-
-#[derive(Debug, Default)]
-struct Known {
-    stamp: Option<Stamp>,
-    file: File,
-}
-
-/// A file that looks the same is not read again.
-type Stamp = (Option<SystemTime>, u64);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -122,39 +91,29 @@ impl Entry {
 
 impl Notices {
     /// The file must be right at the start; without one there is nothing to tell.
-    pub fn open(path: Option<&Path>) -> Result<Self, NoticesError> {
-        let known = match path {
-            None => Known::default(),
-            Some(path) => Known {
-                stamp: stamp(path),
-                file: read(path)?,
-            },
-        };
+    pub fn open(path: Option<&Path>) -> Result<Self, SettingsFileError> {
+        let file = path.map(|path| SettingsFile::open(path, read));
         Ok(Self {
-            path: path.map(Path::to_owned),
-            known: Mutex::new(known),
+            file: file.transpose()?,
         })
     }
 
     /// When regular kernel updates come; none: nobody said.
     pub fn regular_updates(&self) -> Option<RegularUpdates> {
-        self.known()?.file.regular_updates
-    }
-
-    /// The file as it is now.
-    fn known(&self) -> Option<MutexGuard<'_, Known>> {
-        let path = self.path.as_ref()?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.refresh(path);
-        Some(known)
+        self.file.as_ref()?.with(|file| file.regular_updates)
     }
 
     /// What concerns a kernel, from all entries that name it: the earliest end, all holes.
     pub fn of(&self, release: &KernelRelease) -> Option<KernelNotice> {
-        let known = self.known()?;
+        let file = self.file.as_ref()?;
+        file.with(|file| file.notice(release))
+    }
+}
+
+impl File {
+    fn notice(&self, release: &KernelRelease) -> Option<KernelNotice> {
         let mut notice = KernelNotice::default();
-        for entry in known
-            .file
+        for entry in self
             .kernel
             .iter()
             .filter(|entry| entry.is_for(release.as_str()))
@@ -172,46 +131,10 @@ impl Notices {
     }
 }
 
-impl Known {
-    /// A file that became wrong changes nothing but the log.
-    fn refresh(&mut self, path: &Path) {
-        let now = stamp(path);
-        if now == self.stamp {
-            return;
-        }
-        self.stamp = now;
-        match read(path) {
-            Ok(file) => {
-                info!("the notices `{}` were read again", path.display());
-                self.file = file;
-            }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                warn!(cause, "{error}; those before stay");
-            }
-        }
-    }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let about = fs::metadata(path).ok()?;
-    Some((about.modified().ok(), about.len()))
-}
-
-fn read(path: &Path) -> Result<File, NoticesError> {
-    let failed = |source| NoticesError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(LIMIT).read_to_string(&mut text).map_err(failed)?;
-    let file: File = toml::from_str(&text).map_err(|source| NoticesError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
+fn read(path: &Path) -> Result<File, SettingsFileError> {
+    let file: File = read_toml(path)?;
     match file.wrong() {
-        Some(what) => Err(NoticesError::Content {
+        Some(what) => Err(SettingsFileError::Content {
             path: path.to_owned(),
             what,
         }),
@@ -221,6 +144,8 @@ fn read(path: &Path) -> Result<File, NoticesError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const TEXT: &str = "[[kernel]]\nrelease = '6.1.0-*-amd64'\ncovered-until = '2027-06-30'\n\
@@ -251,28 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_wrong_one_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("notices.toml");
-        fs::write(&path, TEXT).unwrap();
-        let notices = Notices::open(Some(&path)).unwrap();
-        fs::write(&path, "[[kernel]]\nrelease = ").unwrap();
-        assert!(of(&notices, "6.1.0-53-amd64").is_some());
-        fs::write(&path, "").unwrap();
-        assert_eq!(of(&notices, "6.1.0-53-amd64"), None);
-    }
-
-    #[test]
     fn a_wrong_file_is_refused_at_the_start_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notices.toml");
         let refused = |text: &str| {
             fs::write(&path, text).unwrap();
-            Notices::open(Some(&path)).unwrap_err().to_string()
+            Notices::open(Some(&path)).err().unwrap().to_string()
         };
         assert!(refused("[[kernel]]\nrelease = '6.*-*'\n").contains("more than one `*`"));
-        assert!(refused("[[kernels]]\n").contains("cannot be understood"));
-        assert!(refused("[[kernel]]\nrelease='x'\ncovered-until='soon'").contains("cannot be"));
+        assert!(refused("[[kernels]]\n").contains("line 1"));
+        assert!(refused("[[kernel]]\nrelease='x'\ncovered-until='soon'").contains("line 3"));
         let updates = "[regular-updates]\nfirst = '2026-12-01'\nevery-days = 0\n";
         assert!(refused(updates).contains("expected 1 to 366"));
         let long = "x".repeat(301);

@@ -6,6 +6,7 @@ mod event;
 mod fleet;
 mod group;
 mod harm;
+mod hook;
 mod kernel;
 mod listed;
 mod machine;
@@ -24,6 +25,7 @@ pub use event::{EventPage, EventView};
 pub use fleet::{Counted, FleetMoment, FleetView};
 pub use group::{GroupView, PolicyView};
 pub use harm::{HarmRow, Rate, RateUnit};
+pub use hook::{HookTroubleView, HookView};
 pub use kernel::{CoveredKernel, CoveredKernels};
 pub use listed::{
     AccountPage, AccountSummary, AuditLine, AuditPage, MachinePage, MachineRow, OperatorKeySummary,

@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 97] = [
+const ROUTES: [(&str, &str); 100] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -36,7 +36,9 @@ const ROUTES: [(&str, &str); 97] = [
     ("get", "/fleet/audit"),
     ("get", "/fleet/groups"),
     ("post", "/fleet/groups"),
+    ("post", "/fleet/hooks/test"),
     ("get", "/fleet/machines"),
+    ("get", "/fleet/settings"),
     ("get", "/follow.js"),
     ("get", "/healthz"),
     ("get", "/kernels"),
@@ -89,6 +91,7 @@ const ROUTES: [(&str, &str); 97] = [
     ("get", "/v1/fleet/machines"),
     ("get", "/v1/groups"),
     ("put", "/v1/groups/{name}/policy"),
+    ("get", "/v1/hooks"),
     ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),

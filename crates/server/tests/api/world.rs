@@ -1,7 +1,9 @@
 //! A service with everything around it.
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,6 +107,8 @@ struct Settings {
     mail: Mail,
     stripe: Option<StripeConfig>,
     openid: Option<OpenIdConfig>,
+    /// The file of hooks.
+    hooks: Option<String>,
 }
 
 impl Settings {
@@ -114,6 +118,7 @@ impl Settings {
             mail,
             stripe: None,
             openid: None,
+            hooks: None,
         }
     }
 }
@@ -152,6 +157,15 @@ impl World {
         .await
     }
 
+    /// As [`World::new`], with a file of hooks.
+    pub async fn with_hooks(hooks: &str) -> Self {
+        Self::start(Settings {
+            hooks: Some(hooks.to_owned()),
+            ..Settings::new(true, Mail::Folder)
+        })
+        .await
+    }
+
     async fn start(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -183,6 +197,7 @@ impl World {
             mail,
             stripe,
             openid,
+            hooks,
         } = settings;
         let at = |name: &str| folder.path().join(name);
         let store = database.open().await;
@@ -210,6 +225,12 @@ impl World {
         config.public_url = Some("https://patches.example.org/".to_owned());
         std::fs::write(at("notices.toml"), "").unwrap();
         config.notices = Some(at("notices.toml"));
+        config.hooks = hooks.map(|text| {
+            let path = at("hooks.toml");
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            path
+        });
 
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();

@@ -52,6 +52,10 @@ pub struct Args {
     /// holes that could not be live patched. It is read again when it changes.
     #[arg(long, value_name = "FILE")]
     notices: Option<PathBuf>,
+    /// TOML file with who is told of what the audit log says, by webhooks, in a chat or by e-mail:
+    /// of rollouts that begin, halt and end, for example. It is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    hooks: Option<PathBuf>,
     /// Release machines that were not heard of for so many days; 0: never.
     #[arg(long, value_name = "DAYS", default_value_t = ServerConfig::DEFAULT_RELEASE_SILENT_DAYS)]
     release_silent_days: u32,
@@ -282,6 +286,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     config.stripe = args.stripe.config()?;
     config.openid = args.openid.config()?;
     config.notices = args.notices;
+    config.hooks = args.hooks;
     config.release_silent_days = release_after(args.release_silent_days)?;
     config.public_url = args.public_url;
     config.keep = keep(args.keep_details_days, args.keep_harm_days)?;

@@ -1,0 +1,54 @@
+//! Hooks as operators see them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use suture_store::{Action, HookState};
+use utoipa::ToSchema;
+
+use crate::hooks::Hook;
+
+/// A hook of the operator's file, and how far it was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookView {
+    pub name: String,
+    /// In words, e.g. `webhook at alerts.example.org`.
+    pub target: String,
+    /// Actions of the audit log of which it is told.
+    pub actions: Vec<String>,
+    /// When it was told of something last; none: never.
+    #[schema(value_type = Option<String>)]
+    pub told: Option<Timestamp>,
+    /// Lines of the audit log that it did not take for too long.
+    pub given_up: u64,
+    /// None: it took everything so far.
+    pub trouble: Option<HookTroubleView>,
+}
+
+/// Why a hook was not told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookTroubleView {
+    pub tries: u32,
+    #[schema(value_type = String)]
+    pub next: Timestamp,
+    pub what: String,
+}
+
+impl HookView {
+    pub fn new(hook: &Hook, states: &[HookState]) -> Self {
+        let state = states.iter().find(|state| state.name == hook.name);
+        let trouble = state.and_then(|state| state.trouble.clone());
+        let names = |actions: &[Action]| actions.iter().map(ToString::to_string).collect();
+        Self {
+            name: hook.name.to_string(),
+            target: hook.target.words(),
+            actions: names(&hook.actions),
+            told: state.and_then(|state| state.told_at),
+            given_up: state.map_or(0, |state| state.given_up),
+            trouble: trouble.map(|trouble| HookTroubleView {
+                tries: trouble.tries,
+                next: trouble.next,
+                what: trouble.what,
+            }),
+        }
+    }
+}
