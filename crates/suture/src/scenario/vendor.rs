@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -93,6 +94,13 @@ impl Vendor {
                 .with_context(|| format!("cannot make `{}`", parent.display()))?;
         }
         std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// The same for a file that nobody else may read.
+    pub fn write_private(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        self.write(name, b"")?;
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600))?;
+        self.write(name, content)
     }
 
     /// The repository and its keys.
@@ -190,6 +198,8 @@ impl Vendor {
             .args(arguments)
             .current_dir(&self.folder)
             .stdin(Stdio::null());
+        // Whoever looks for what went wrong, or for what should not be there, sees it all.
+        command.env("RUST_LOG", "debug");
         command.stdout(Stdio::piped()).stderr(stderr);
         let child = end_with_parent(&mut command).spawn();
         let mut child = child.context("cannot start the server")?;

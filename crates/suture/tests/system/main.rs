@@ -14,6 +14,7 @@ mod machine_limit;
 mod machine_refusals;
 mod package;
 mod passkeys;
+mod planted;
 mod portal;
 mod power_cuts;
 mod reproducible;
