@@ -49,13 +49,13 @@ bench-rollout: setup
 
 ## Print check-ins a second on SQLite and PostgreSQL, beside a bare handler, measured in one run.
 bench-check-ins: setup
-	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_check_ins
-	@target/x86_64-unknown-linux-gnu/debug/examples/bench_check_ins
+	@scripts/step "compiling the benchmark" $(CARGO) build --release --workspace --example bench_check_ins
+	@target/x86_64-unknown-linux-gnu/release/examples/bench_check_ins
 
 ## Print how the service holds a fleet that checks in hourly (MACHINES, MINUTES).
 bench-million: setup
-	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_million
-	@target/x86_64-unknown-linux-gnu/debug/examples/bench_million $(or $(MACHINES),100000) $(or $(MINUTES),1)
+	@scripts/step "compiling the benchmark" $(CARGO) build --release --workspace --example bench_million
+	@target/x86_64-unknown-linux-gnu/release/examples/bench_million $(or $(MACHINES),100000) $(or $(MINUTES),1)
 
 ## Print what a year of a fleet leaves in the database (MACHINES).
 bench-year: setup
