@@ -23,6 +23,7 @@ mod compression;
 mod elf;
 pub mod image;
 pub mod kallsyms;
+mod livepatch_abi;
 pub mod modinfo;
 pub mod module;
 mod names;
@@ -33,5 +34,6 @@ pub mod vmlinux;
 
 pub use compression::{Compression, DecompressError};
 pub use elf::{ElfError, Section};
+pub use livepatch_abi::{LivepatchAbi, UnknownAbi};
 pub use names::{Architecture, BuildId, InvalidName, KernelBuild, KernelRelease, ObjectName};
 pub use notes::{NotesError, build_id_of_notes};
