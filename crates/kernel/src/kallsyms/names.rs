@@ -143,7 +143,9 @@ fn symbol(record: &[u8], tokens: &TokenTable<'_>) -> Option<KallsymsSymbol> {
     let name = String::from_utf8(name.to_vec())
         .ok()
         .filter(|_| printable)?;
-    kind.is_ascii_alphabetic().then_some(KallsymsSymbol {
+    // nm(1) prints `?` for a type that it does not know.
+    let known = kind.is_ascii_alphabetic() || kind == b'?';
+    known.then_some(KallsymsSymbol {
         address: 0,
         kind,
         name,

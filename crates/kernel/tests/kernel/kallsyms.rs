@@ -22,7 +22,7 @@ pub fn symbols(layout: Layout) -> Vec<Symbol> {
             200 => format!("_RNv{}", "a".repeat(300)),
             _ => format!("sys_call_x_{number}"),
         };
-        symbols.push((TEXT + 64 * number, b"tTdB"[number as usize % 4], name));
+        symbols.push((TEXT + 64 * number, b"tTdB?"[number as usize % 5], name));
     }
     symbols
 }
