@@ -6,7 +6,8 @@ use thiserror::Error;
 ///
 /// Entries of `.altinstructions` (12 to 14 bytes), `__jump_table` (16 or 24) and `__bug_table`
 /// (12, or 16 where they hold a format) are measured by their relocations when left out, and when
-/// the relocations show another size than was told.
+/// the relocations show another size than was told; so are those of `__ex_table` (12, or 8 before
+/// 4.6) when left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntrySizes {
     /// `struct alt_instr` (default: measured).
@@ -15,8 +16,8 @@ pub struct EntrySizes {
     pub jump_table: Option<u64>,
     /// `struct bug_entry` (default: measured).
     pub bug_table: Option<u64>,
-    /// `struct exception_table_entry` (default: 12).
-    pub ex_table: u64,
+    /// `struct exception_table_entry` (default: measured).
+    pub ex_table: Option<u64>,
     /// `struct paravirt_patch_site` (default: 16).
     pub parainstructions: u64,
 }
@@ -44,7 +45,7 @@ impl Default for EntrySizes {
             altinstructions: None,
             jump_table: None,
             bug_table: None,
-            ex_table: 12,
+            ex_table: None,
             parainstructions: 16,
         }
     }
@@ -109,7 +110,7 @@ impl EntrySizes {
             "ALT_STRUCT_SIZE" => self.altinstructions = Some(size),
             "JUMP_STRUCT_SIZE" => self.jump_table = Some(size),
             "BUG_STRUCT_SIZE" => self.bug_table = Some(size),
-            "EX_STRUCT_SIZE" => self.ex_table = size,
+            "EX_STRUCT_SIZE" => self.ex_table = Some(size),
             "PARA_STRUCT_SIZE" => self.parainstructions = size,
             _ => {}
         }

@@ -26,6 +26,7 @@ mod names;
 pub mod object;
 mod post_link;
 mod refusal;
+mod relocation_table;
 mod report;
 mod resolve;
 mod special;
@@ -39,6 +40,7 @@ pub use error::DifferError;
 pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_with};
 pub use post_link::post_link;
 pub use refusal::Refusal;
+pub use relocation_table::{TableEntry, TableError, plain_calls, relocation_table};
 pub use report::{
     IgnoredThing, Outcome, Report, ReportedFunction, ReportedRefusal, ReportedRelocation, report,
 };

@@ -62,4 +62,10 @@ pub trait SymbolResolver {
     fn is_inlined(&self, _function: &str) -> bool {
         false
     }
+
+    /// Whether the kernel works on a patch's tables (alternatives, static branches, …) before it
+    /// fills in any of its livepatch relocations. Others fill in those of vmlinux first.
+    fn tables_come_first(&self) -> bool {
+        false
+    }
 }

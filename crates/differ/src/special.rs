@@ -256,7 +256,9 @@ fn entry_size(
             Some(size) if begins_each_entry(section, size) => size,
             _ => between_places(unit, index),
         },
-        Table::Exception => sizes.ex_table,
+        Table::Exception => sizes
+            .ex_table
+            .unwrap_or_else(|| exception_size(unit, index)),
         Table::Paravirt => sizes.parainstructions,
         Table::StaticCall => 8,
         Table::OrcIp | Table::Call => 4,
@@ -300,6 +302,22 @@ fn between_places(unit: &Unit, index: usize) -> u64 {
     let mut places = section.relocations.iter().filter(is_place);
     let first = places.next().map_or(0, |relocation| relocation.offset);
     places.next().map_or(section.size, |second| second.offset) - first
+}
+
+/// An entry is two places in the code (8 bytes), to which 4.6 added a handler and later kernels a
+/// type. So what follows the second place tells: in the short form, the place of the next entry.
+fn exception_size(unit: &Unit, index: usize) -> u64 {
+    let section = unit.section(index);
+    let third = section.relocations.get(2);
+    let next_place = third.filter(|third| {
+        let place = unit.location(index, third);
+        third.offset == 8 && place.is_some_and(|(home, _)| unit.section(home).is_code())
+    });
+    match (third, next_place) {
+        (None, _) if section.size == 8 => 8,
+        (_, Some(_)) => 8,
+        _ => 12,
+    }
 }
 
 fn companions(

@@ -18,8 +18,8 @@ pub(crate) struct Symbols<'a> {
 /// An undefined symbol of the output.
 pub(crate) struct Outside {
     pub name: String,
-    /// Known to the kernel only once a module has been loaded, after the patch's own tables
-    /// have been worked on.
+    /// Known to the kernel only after the patch's own tables have been worked on: once a module
+    /// has been loaded, or in kernels that fill in all livepatch relocations so late.
     pub late: bool,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Symbols<'a> {
         };
         Ok(Outside {
             name: symbol.link_name(),
-            late: !object.is_vmlinux(),
+            late: !object.is_vmlinux() || self.resolver.tables_come_first(),
         })
     }
 
