@@ -19,8 +19,9 @@ use crate::tree::Tree;
 /// First line of the kept list; another one is not read but made anew.
 const FORMAT: &str = "suture compile commands 1";
 
-/// All folders of the tree: as one target, or (before 6.1) as the target that enters each of them.
-const WHOLE_TREE: [&str; 2] = ["./", "descend"];
+/// All folders of the tree: as one target, as the target that enters each of them (before 6.1), or
+/// as what is made of them all (before 4.20).
+const WHOLE_TREE: [&str; 3] = ["./", "descend", "modules"];
 
 const OBJTOOL: &str = "tools/objtool/objtool";
 
@@ -58,7 +59,7 @@ impl CompileCommand {
         if self.source.ends_with(".rs") {
             return self.linked_into_by_rust();
         }
-        let Some(name) = words().find_map(|word| word.strip_prefix("-DKBUILD_MODNAME=")) else {
+        let Some(name) = words().find_map(module_name) else {
             return Vec::new();
         };
         if words().any(|word| word == "-DMODULE") {
@@ -279,6 +280,7 @@ fn printed_line(line: &str) -> Option<CompileCommand> {
         .replace("$(pound)", "#")
         .replace("$$", "$");
     let source = normal(Path::new(source_of(&text)?))?;
+    let text = written_at_once(&text, object);
     let object = object.to_owned();
     let running = !NOT_RUNNING.iter().any(|folder| object.starts_with(folder));
     (running && object.ends_with(".o")).then_some(CompileCommand {
@@ -303,6 +305,20 @@ fn with_objtool(mut units: Vec<CompileCommand>) -> Vec<CompileCommand> {
         }
     }
     units
+}
+
+/// What a flag names the unit's module: `"kvm"`, or before 4.16 `KBUILD_STR(kvm)`.
+fn module_name(flag: &str) -> Option<&str> {
+    let older = flag.strip_prefix("-D\"KBUILD_MODNAME=KBUILD_STR(");
+    let older = older.and_then(|name| name.strip_suffix(")\""));
+    older.or_else(|| flag.strip_prefix("-DKBUILD_MODNAME="))
+}
+
+/// A command whose output is the object. Kernels with versions of their exports had it written
+/// beside, and linked to the versions, before 5.18 did that for all at once.
+pub(crate) fn written_at_once(command: &str, object: &str) -> String {
+    let (folder, name) = object.rsplit_once('/').unwrap_or((".", object));
+    command.replace(&format!("{folder}/.tmp_{name}"), object)
 }
 
 /// The compiled file is the compiler's last argument.
@@ -376,6 +392,21 @@ mod tests {
         );
         let built_in = printed_line(&printed("a/x.o", "-DKBUILD_MODNAME=x", "a/x.c")).unwrap();
         assert_eq!(built_in.linked_into(), [ObjectName::vmlinux()]);
+    }
+
+    #[test]
+    fn commands_of_older_kbuild_name_module_and_output_in_their_own_way() {
+        let flags = r#"-Wp,-MD,fs/x/.y.o.d -D"KBUILD_MODNAME=KBUILD_STR(ext4)" -DMODULE"#;
+        let line = printed("fs/x/y.o", flags, "fs/x/y.c")
+            .replace("; ./tools/objtool/objtool --orc fs/x/y.o", "")
+            .replace("-c -o fs/x/y.o", "-c -o fs/x/.tmp_y.o");
+        let unit = printed_line(&line).unwrap();
+        assert!(
+            unit.text.contains("-c -o fs/x/y.o fs/x/y.c"),
+            "{}",
+            unit.text
+        );
+        assert_eq!(unit.linked_into(), ["ext4".parse().unwrap()]);
     }
 
     #[test]

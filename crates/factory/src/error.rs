@@ -61,6 +61,30 @@ pub enum FactoryError {
         setting: &'static str,
         why: &'static str,
     },
+    #[error("no live patch can be made for kernel {release}: {why}")]
+    UnknownAbi {
+        release: KernelRelease,
+        #[source]
+        why: suture_kernel::UnknownAbi,
+    },
+    #[error(
+        "`{}` holds no kernel that was built there: {why}; build it with `make bzImage modules`",
+        path.display()
+    )]
+    NoBuiltKernel { path: PathBuf, why: String },
+    #[error(
+        "the cache has another build of kernel {release}; remove `{}` to take this one",
+        folder.display()
+    )]
+    KernelKnown {
+        release: KernelRelease,
+        folder: PathBuf,
+    },
+    #[error(
+        "kernel {release} was added from a folder, and its prepared source is gone; add it again \
+         by `suture kernel add`"
+    )]
+    SourceGone { release: KernelRelease },
     #[error("the packages of kernel {release} hold no `{what}`")]
     PackageIncomplete {
         release: KernelRelease,
@@ -180,6 +204,8 @@ pub enum Refusal {
          twice; make it static"
     )]
     SharedUnit { unit: String, symbol: String },
+    #[error("in `{unit}`: {why}")]
+    Table { unit: String, why: String },
     #[error("`{unit}` declares {what}, which this kernel's livepatch does not have; do without")]
     NoSuchAbi { unit: String, what: &'static str },
     #[error(

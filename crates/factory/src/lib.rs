@@ -4,6 +4,7 @@
 //! function by function that the unpatched compile equals what the distribution shipped, and
 //! refuses what it can't prove.
 
+mod added_kernel;
 pub mod archive;
 mod build;
 mod build_root;
@@ -53,6 +54,7 @@ mod unit;
 mod verdict;
 mod way_back;
 
+pub use added_kernel::add_kernel;
 pub use build::{BuildRequest, build};
 pub use command::Log;
 pub use error::{FactoryError, Refusal, Refusals};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Log, run};
-use crate::commands::separate_objtool;
+use crate::commands::{separate_objtool, written_at_once};
 use crate::error::FactoryError;
 use crate::files::{self, sha256_hex};
 use crate::glue;
@@ -58,6 +58,20 @@ struct Steps {
     /// `modules.order`, and the list of the module's objects.
     order: String,
     list: String,
+    /// Folder of that list, below the module's.
+    #[serde(default)]
+    list_folder: String,
+}
+
+/// Where Kbuild before 5.4 keeps the lists of objects.
+const OLDER_LISTS: &str = ".tmp_versions";
+
+/// What Kbuild printed of commands that it keeps no record of.
+#[derive(Debug, Default)]
+struct Unrecorded {
+    /// objtool on the glue.
+    objtool: Option<String>,
+    modpost: Option<String>,
 }
 
 impl ModuleLink {
@@ -77,8 +91,8 @@ impl ModuleLink {
         }
         let scratch =
             tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
-        let separate = link_sample(tree, scratch.path(), log)?;
-        let found = Steps::recorded(scratch.path(), late_objtool, separate)?;
+        let unrecorded = link_sample(tree, scratch.path(), log)?;
+        let found = Steps::recorded(scratch.path(), late_objtool, unrecorded)?;
         let common = scratch.path().join(COMMON);
         if common.exists() {
             files::write(&kept.join(COMMON), &files::read(&common)?)?;
@@ -154,33 +168,42 @@ fn shell(tree: &Tree, place: &Path, text: &str, log: &Log) -> Result<(), Factory
 }
 
 impl Steps {
-    /// Reads the records in the sample's folder. `separate` is a run of objtool on the glue that
-    /// has no record of its own.
+    /// Reads the records in the sample's folder.
     fn recorded(
         sample: &Path,
         late_objtool: Option<&str>,
-        separate: Option<String>,
+        unrecorded: Unrecorded,
     ) -> Result<Self, FactoryError> {
         let (glue_object, mut glue) = record(sample, "glue.o")?;
         let (_, mut described) = record(sample, &format!("{SAMPLE}.mod.o"))?;
         let (_, join) = record(sample, &format!("{SAMPLE}.o"))?;
-        let mut objtool = separate;
+        glue = written_at_once(&glue, &glue_object);
+        let mut objtool = unrecorded.objtool;
         if let Some(late) = late_objtool {
             glue = without_objtool(&glue).to_owned();
             // What modpost wrote holds no code.
             described = without_objtool(&described).to_owned();
             objtool = Some(format!("{late} {}", sample.join("glue.o").display()));
         }
+        let list_folder = match sample.join(OLDER_LISTS).exists() {
+            true => OLDER_LISTS,
+            false => "",
+        };
+        let list = sample.join(list_folder).join(format!("{SAMPLE}.mod"));
         let steps = Self {
             glue,
             objtool,
             join: joining(&join, &glue_object),
-            modpost: record(sample, "Module.symvers")?.1,
+            modpost: match unrecorded.modpost {
+                Some(printed) => printed,
+                None => record(sample, "Module.symvers")?.1,
+            },
             described,
             link: record(sample, &format!("{SAMPLE}.ko"))?.1,
             glue_object,
             order: files::read_text(&sample.join("modules.order"))?,
-            list: files::read_text(&sample.join(format!("{SAMPLE}.mod")))?,
+            list: files::read_text(&list)?,
+            list_folder: list_folder.to_owned(),
         };
         let folder = sample.to_string_lossy();
         Ok(steps.map(|text| text.replace(&*folder, FOLDER).replace(SAMPLE, MODULE)))
@@ -204,6 +227,7 @@ impl Steps {
             glue_object: change(self.glue_object),
             order: change(self.order),
             list: change(self.list),
+            list_folder: self.list_folder,
         }
     }
 
@@ -235,12 +259,14 @@ impl Steps {
         let record = format!("source_{object} := {source}\n\ndeps_{object} := \\\n\n");
         files::write_scratch(&folder.join(".glue.o.cmd"), record.as_bytes())?;
         files::write_scratch(&folder.join("modules.order"), self.order.as_bytes())?;
-        files::write_scratch(&folder.join(format!("{module}.mod")), self.list.as_bytes())
+        let lists = folder.join(&self.list_folder);
+        files::make_dir(&lists)?;
+        files::write_scratch(&lists.join(format!("{module}.mod")), self.list.as_bytes())
     }
 }
 
-/// Lets Kbuild link the sample. Gives the run of objtool on the glue, if it has no record.
-fn link_sample(tree: &Tree, folder: &Path, log: &Log) -> Result<Option<String>, FactoryError> {
+/// Lets Kbuild link the sample. Gives the commands that have no record.
+fn link_sample(tree: &Tree, folder: &Path, log: &Log) -> Result<Unrecorded, FactoryError> {
     let source = format!(
         "{}static int __init sample_init(void)\n{{\n\treturn 0;\n}}\n\nmodule_init(sample_init);\n\
          MODULE_LICENSE(\"GPL\");\nMODULE_INFO(version, \"1.1\");\n",
@@ -257,7 +283,16 @@ fn link_sample(tree: &Tree, folder: &Path, log: &Log) -> Result<Option<String>, 
     let alone = |line: &&str| line.trim_start().starts_with("./tools/objtool/");
     let mut runs = printed.lines().filter(alone).filter_map(separate_objtool);
     let of_glue = runs.find(|(object, _)| object.ends_with("/glue.o"));
-    Ok(of_glue.map(|(_, run)| run.to_owned()))
+    Ok(Unrecorded {
+        objtool: of_glue.map(|(_, run)| run.to_owned()),
+        modpost: printed.lines().find_map(printed_modpost),
+    })
+}
+
+/// The run of `modpost`, which Kbuild before 5.8 does without a record.
+fn printed_modpost(line: &str) -> Option<String> {
+    let run = line.trim();
+    (run.starts_with("find ") && run.contains("| scripts/mod/modpost ")).then(|| run.to_owned())
 }
 
 /// The target and the command of a record, as Kbuild writes them: `cmd_TARGET := COMMAND`.
@@ -315,6 +350,14 @@ mod tests {
         assert_eq!(without_objtool(&command), "gcc -c -o glue.o glue.c  ");
         assert_eq!(recorded_command("source_glue.o := glue.c"), None);
         assert_eq!(without_objtool("ld -o x.ko ;  true"), "ld -o x.ko ;  true");
+    }
+
+    #[test]
+    fn what_older_kbuild_only_prints_is_found() {
+        let run = "find /m/.tmp_versions -name '*.mod' | xargs -r grep -h '\\.ko$' | \
+                   scripts/mod/modpost -m -i ./Module.symvers -s -T -";
+        assert_eq!(printed_modpost(&format!("  {run}")).as_deref(), Some(run));
+        assert_eq!(printed_modpost("make -f ./scripts/Makefile.modpost"), None);
     }
 
     #[test]

@@ -41,7 +41,12 @@ const NEEDS: [(&str, &str); 3] = [
 pub(crate) fn obstacle(configuration: &str) -> Option<(&'static str, &'static str)> {
     let has = |setting: &str| configuration.lines().any(|line| line == setting);
     let obstacles = OBSTACLES.into_iter().filter(|(setting, _)| has(setting));
-    let needs = NEEDS.into_iter().filter(|(setting, _)| !has(setting));
+    // Before 4.18 Kconfig did not ask the compiler; the image's banner tells it then.
+    let asked = configuration.contains("CONFIG_CC_VERSION_TEXT=");
+    let needs = NEEDS
+        .into_iter()
+        .filter(|(setting, _)| asked || !setting.starts_with("CONFIG_CC_IS_"))
+        .filter(|(setting, _)| !has(setting));
     obstacles.chain(needs).next()
 }
 
@@ -54,7 +59,8 @@ pub(crate) fn has_rust(configuration: &str) -> bool {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "CONFIG_X86_64=y\nCONFIG_LIVEPATCH=y\nCONFIG_CC_IS_GCC=y\n";
+    const GOOD: &str = "CONFIG_CC_VERSION_TEXT=\"gcc-12\"\nCONFIG_X86_64=y\nCONFIG_LIVEPATCH=y\n\
+                        CONFIG_CC_IS_GCC=y\n";
 
     #[test]
     fn what_no_patch_can_be_made_for_is_told() {
@@ -64,5 +70,13 @@ mod tests {
         assert!(why(&format!("{GOOD}CONFIG_LTO_CLANG=y\n")).contains("as a whole"));
         let without = GOOD.replace("CONFIG_LIVEPATCH=y", "# CONFIG_LIVEPATCH is not set");
         assert!(why(&without).contains("without support"));
+        let clang = GOOD.replace("CONFIG_CC_IS_GCC=y\n", "");
+        assert!(why(&clang).contains("another compiler"));
+    }
+
+    #[test]
+    fn a_configuration_from_before_kconfig_asked_the_compiler_is_served() {
+        assert_eq!(obstacle("CONFIG_X86_64=y\nCONFIG_LIVEPATCH=y\n"), None);
+        assert!(obstacle("CONFIG_X86_64=y\n").is_some());
     }
 }

@@ -14,6 +14,11 @@ use crate::error::FactoryError;
 use crate::files::{self, Lock};
 use crate::suite::Suite;
 
+/// In a kernel's folder: the compiler's own words, where the configuration does not have them.
+pub(crate) const COMPILER: &str = "compiler";
+/// In a kernel's folder: it was added from a folder and is in no archive.
+pub(crate) const ADDED: &str = "added";
+
 /// The folders and packages of one kernel release in the cache.
 #[derive(Debug, Clone)]
 pub struct ShippedKernel {
@@ -62,6 +67,19 @@ impl ShippedKernel {
         let folder = folder(cache, release);
         let _lock = Lock::wait(&files::beside(&folder, "lock"))?;
         let kept = folder.join("version");
+        if folder.join(ADDED).exists() {
+            let version = files::read_text(&kept)?.trim().to_owned();
+            return Ok(Self {
+                release: release.clone(),
+                architecture,
+                source: Package {
+                    name: "kernel-tree".to_owned(),
+                    version: version.clone(),
+                },
+                version,
+                folder,
+            });
+        }
         let version = if kept.exists() {
             files::read_text(&kept)?.trim().to_owned()
         } else {
@@ -105,6 +123,29 @@ impl ShippedKernel {
             version,
             source,
             folder,
+        })
+    }
+
+    /// Whether it was added from a folder, and so is in no archive.
+    pub(crate) fn is_added(&self) -> bool {
+        self.folder.join(ADDED).exists()
+    }
+
+    /// The first line of the compiler's `--version`, as configuration or image record it.
+    pub(crate) fn compiler(&self, configuration: &str) -> Result<String, FactoryError> {
+        let recorded = configuration
+            .lines()
+            .find_map(|line| line.strip_prefix("CONFIG_CC_VERSION_TEXT="));
+        if let Some(recorded) = recorded {
+            return Ok(recorded.trim_matches('"').to_owned());
+        }
+        let kept = self.folder.join(COMPILER);
+        if kept.exists() {
+            return files::read_text(&kept);
+        }
+        Err(FactoryError::PackageIncomplete {
+            release: self.release.clone(),
+            what: "CONFIG_CC_VERSION_TEXT in its configuration".to_owned(),
         })
     }
 
@@ -221,7 +262,7 @@ impl ShippedKernel {
 }
 
 /// Where a kernel is kept.
-fn folder(cache: &Path, release: &KernelRelease) -> PathBuf {
+pub(crate) fn folder(cache: &Path, release: &KernelRelease) -> PathBuf {
     let architecture = Architecture::Amd64;
     cache
         .join("kernels")

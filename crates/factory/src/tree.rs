@@ -30,6 +30,15 @@ pub struct Tree {
     log: Log,
 }
 
+/// Where the source of a tree comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum TreeSource<'a> {
+    /// The archive's package.
+    Archive,
+    /// A folder in which the kernel was built; the function copies it.
+    Folder(&'a (dyn Fn(&Path) -> Result<(), FactoryError> + Sync)),
+}
+
 /// The compiler by the name that the kernel's configuration records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
@@ -41,12 +50,22 @@ pub struct Compiler {
 
 impl Tree {
     /// Unpacks and prepares the tree, or takes it from the cache.
-    ///
-    /// The configuration must come through `make olddefconfig` unchanged: if it does not, a
-    /// tool is missing and structures could be laid out differently.
     pub fn prepare(
         shipped: &ShippedKernel,
         archive: &Archive,
+        log: &Log,
+    ) -> Result<Self, FactoryError> {
+        Self::prepare_from(shipped, archive, TreeSource::Archive, log)
+    }
+
+    /// [`Self::prepare`], with the source from elsewhere.
+    ///
+    /// The configuration must come through `make olddefconfig` unchanged: if it does not, a
+    /// tool is missing and structures could be laid out differently.
+    pub(crate) fn prepare_from(
+        shipped: &ShippedKernel,
+        archive: &Archive,
+        source: TreeSource<'_>,
         log: &Log,
     ) -> Result<Self, FactoryError> {
         let configuration = shipped.configuration()?;
@@ -59,9 +78,15 @@ impl Tree {
             });
         }
         let prepared = shipped.folder().join("tree").exists();
-        let fetch = || match prepared {
-            true => Ok(()),
-            false => archive.fetch(&shipped.source).map(drop),
+        let fetch = || match source {
+            TreeSource::Archive if !prepared => {
+                if shipped.is_added() {
+                    let release = shipped.release.clone();
+                    return Err(FactoryError::SourceGone { release });
+                }
+                archive.fetch(&shipped.source).map(drop)
+            }
+            _ => Ok(()),
         };
         let (found, fetched) = rayon::join(
             || Compiler::of(&configuration, shipped, archive, log),
@@ -79,7 +104,7 @@ impl Tree {
         };
         let _lock = tree.lock()?;
         if !tree.path.exists() {
-            tree.make(shipped, archive, &configuration)?;
+            tree.make(shipped, archive, source, &configuration)?;
         }
         Ok(tree)
     }
@@ -88,11 +113,18 @@ impl Tree {
         &self,
         shipped: &ShippedKernel,
         archive: &Archive,
+        source: TreeSource<'_>,
         configuration: &str,
     ) -> Result<(), FactoryError> {
         let scratch = self.folder.join("tree.preparing");
         files::remove_dir(&scratch)?;
-        unpack_tree(archive, &shipped.source, &scratch, &self.log)?;
+        match source {
+            TreeSource::Archive => unpack_tree(archive, &shipped.source, &scratch, &self.log)?,
+            TreeSource::Folder(copy) => {
+                copy(&scratch)?;
+                run(self.make_in(&scratch).arg("mrproper"), "make", &self.log)?;
+            }
+        }
         files::write(&scratch.join(".config"), configuration.as_bytes())?;
         files::write(
             &scratch.join("Module.symvers"),
@@ -279,19 +311,11 @@ impl Compiler {
         archive: &Archive,
         log: &Log,
     ) -> Result<(Self, Place), FactoryError> {
-        let release = &shipped.release;
-        let recorded = configuration
-            .lines()
-            .find_map(|line| line.strip_prefix("CONFIG_CC_VERSION_TEXT="))
-            .map(|value| value.trim_matches('"'))
-            .ok_or_else(|| FactoryError::PackageIncomplete {
-                release: release.clone(),
-                what: "CONFIG_CC_VERSION_TEXT in its configuration".to_owned(),
-            })?;
+        let recorded = shipped.compiler(configuration)?;
         let program = recorded.split_whitespace().next().unwrap_or_default();
         let wanted = Self {
             program: program.to_owned(),
-            version: recorded.to_owned(),
+            version: recorded,
         };
         let here = wanted.check(&Place::Here, shipped);
         let (Err(_), Some(suite)) = (&here, archive.suite()) else {

@@ -18,6 +18,15 @@ use crate::tree::Tree;
 /// Flags that give each function and each datum a section of its own.
 const SECTION_FLAGS: &str = "-ffunction-sections -fdata-sections";
 
+/// Lets the compiler list the calls by which functions are traced. Kernels whose build has a
+/// program for that (before 4.20) find them in the ordinary sections only.
+const LIST_CALLS: &str = "-mrecord-mcount";
+/// The flag of those calls.
+const TRACED: &str = "-mfentry";
+
+/// How a command names the file for what the compiler read.
+const DEPENDENCY_FLAGS: [&str; 2] = ["-Wp,-MMD,", "-Wp,-MD,"];
+
 const READING_NAME: &str = "reading.h";
 
 /// Part of the name under which objects are kept; another number leaves the older ones unread.
@@ -229,18 +238,31 @@ pub(crate) fn preprocess(
 /// The command with more flags and another output.
 fn redirected(command: &CompileCommand, output: &Path, flags: &str) -> String {
     let written = output.to_string_lossy();
+    let calls = match lists_calls_itself(&command.text) {
+        true => String::new(),
+        false => format!(" {LIST_CALLS}"),
+    };
     let words = command.text.split(' ').map(|word| {
         if word == command.object {
             written.clone().into_owned()
         } else if word == "-c" && !flags.is_empty() {
-            format!("{flags} -c")
-        } else if word.starts_with("-Wp,-MMD,") {
-            format!("-Wp,-MMD,{}", dependency_file(output).display())
+            format!("{flags}{calls} -c")
+        } else if let Some(flag) = DEPENDENCY_FLAGS
+            .iter()
+            .find(|flag| word.starts_with(**flag))
+        {
+            format!("{flag}{}", dependency_file(output).display())
         } else {
             word.to_owned()
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the compiler needs no other flag for the list of traced calls.
+fn lists_calls_itself(command: &str) -> bool {
+    let has = |flag: &str| command.split(' ').any(|word| word == flag);
+    !has(TRACED) || has(LIST_CALLS) || command.contains(" -fpatchable-function-entry=")
 }
 
 fn dependency_file(output: &Path) -> PathBuf {
@@ -283,5 +305,29 @@ mod tests {
              -ffunction-sections -fdata-sections -c -o /out/unit.o kernel/entry/common.c ; \
              ./tools/objtool/objtool --orc /out/unit.o"
         );
+    }
+
+    #[test]
+    fn traced_calls_are_listed_by_the_compiler_where_kbuild_left_that_to_a_program() {
+        let redirected = |flags: &str| {
+            let command = CompileCommand {
+                source: "fs/x.c".to_owned(),
+                object: "fs/x.o".to_owned(),
+                text: format!("gcc-9 -Wp,-MD,fs/.x.o.d -pg {flags} -c -o fs/x.o fs/x.c"),
+            };
+            redirected(&command, Path::new("/o"), SECTION_FLAGS)
+        };
+        let older = redirected("-mfentry");
+        assert!(
+            older.contains("-fdata-sections -mrecord-mcount -c"),
+            "{older}"
+        );
+        assert!(older.contains("-Wp,-MD,/o.d "), "{older}");
+        for listed in ["-mrecord-mcount -mfentry", "-fno-pic"] {
+            assert_eq!(
+                redirected(listed).matches("-mrecord-mcount").count(),
+                listed.matches("-mrecord").count()
+            );
+        }
     }
 }

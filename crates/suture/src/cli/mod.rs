@@ -8,6 +8,7 @@ mod database;
 mod differ;
 mod fix;
 mod judge;
+mod kernel;
 mod kernels;
 mod module_key;
 mod output;
@@ -41,6 +42,9 @@ pub struct Cli {
 enum Command {
     /// List the stock kernels that the package archive offers.
     Kernels(kernels::Args),
+    /// Take in kernels that no archive offers.
+    #[command(subcommand)]
+    Kernel(kernel::Command),
     /// Make a fix diff from two versions of the kernel's source package.
     Fix(fix::Args),
     /// Tell whether a fix can be live patched, function by function.
@@ -91,6 +95,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Judge(args) => return judge::run(&args),
         Command::Advisory(args) => block_on(advisory::run(args)),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Kernel(command) => kernel::run(&command),
         Command::Fix(args) => fix::run(&args),
         Command::ModuleKey(args) => module_key::run(&args),
         Command::Build(args) => build::run(args),
