@@ -31,6 +31,7 @@ use crate::output::{BuildOutput, SMOKE_FILE, file_hash, write_output};
 use crate::progress::{Progress, Silent, step};
 use crate::smoke::{self, Candidate, SmokePlan, SmokeRun};
 use crate::source_archive::{Recipe, SourceArchive};
+use crate::verdict;
 
 /// What to build.
 pub struct BuildRequest {
@@ -149,6 +150,7 @@ fn finish(
     )?;
     Ok(BuildOutput {
         manifest,
+        warning: verdict::warning(job.kernel.abi),
         compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
         ..output
     })
@@ -170,6 +172,7 @@ fn smoke_test(
     let shipped = &job.kernel.shipped;
     let run = SmokeRun {
         kernel: &facts.build,
+        abi: job.kernel.abi,
         boot: GuestKernel::new(shipped.vmlinuz(), shipped.modules()),
         cpus: smoke::cpus(job.kernel.tree.path()),
         candidate: Candidate {

@@ -3,11 +3,14 @@
 //! The structures are those of `include/linux/livepatch.h`; only the kernel's own headers know
 //! their layout, so they are filled in C.
 
+mod registering;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use suture_advisory::{CveId, PatchVersion};
-use suture_kernel::{KernelBuild, ObjectName};
+use suture_differ::TableEntry;
+use suture_kernel::{KernelBuild, LivepatchAbi, ObjectName};
 use suture_protocol::{MODINFO_ARCHITECTURE, MODINFO_BUILD_ID, MODINFO_RELEASE};
 
 use crate::declared::{Callback, PATCH_SYMBOL};
@@ -24,6 +27,9 @@ pub(crate) struct GlueFunction {
 /// What the source is made from.
 #[derive(Clone, Copy)]
 pub(crate) struct Glue<'a> {
+    pub abi: LivepatchAbi,
+    /// What the kernel fills in, where it takes that as a table.
+    pub relocations: &'a [TableEntry],
     pub version: PatchVersion,
     pub kernel: &'a KernelBuild,
     pub fixes: &'a [CveId],
@@ -59,11 +65,17 @@ impl Glue<'_> {
     pub fn source(&self) -> String {
         let mut text = format!("// SPDX-License-Identifier: GPL-2.0\n{INCLUDES}\n");
         self.declare(&mut text);
-        if self.uses_helpers() {
-            text.push_str(CLEAR_RELOCATIONS);
+        match self.abi {
+            LivepatchAbi::Replacing => {
+                if self.uses_helpers() {
+                    text.push_str(CLEAR_RELOCATIONS);
+                }
+                self.tables(&mut text);
+                self.module(&mut text);
+            }
+            LivepatchAbi::Registering => registering::source(self, &mut text),
         }
-        self.tables(&mut text);
-        self.module(&mut text);
+        self.facts(&mut text);
         text
     }
 
@@ -88,30 +100,14 @@ impl Glue<'_> {
 
     fn tables(&self, text: &mut String) {
         for (index, (_, functions)) in self.objects.iter().enumerate() {
-            let _ = writeln!(text, "static struct klp_func functions_{index}[] = {{");
-            for GlueFunction {
-                old_name,
-                old_sympos,
-                alias,
-            } in functions
-            {
-                let _ = writeln!(
-                    text,
-                    "\t{{ .old_name = \"{old_name}\", .new_func = {alias}, .old_sympos = {old_sympos} }},"
-                );
-            }
-            text.push_str("\t{ }\n};\n\n");
+            table_of_functions(index, functions, text);
         }
         let callbacks: Vec<String> = (0..self.objects.len())
             .map(|index| self.callbacks_of(index, text))
             .collect();
         text.push_str("static struct klp_object objects[] = {\n");
         for (index, (name, _)) in self.objects.iter().enumerate() {
-            let name_field = if name.is_vmlinux() {
-                String::new()
-            } else {
-                format!(".name = \"{name}\", ")
-            };
+            let name_field = name_field(name);
             let _ = writeln!(
                 text,
                 "\t{{ {name_field}.funcs = functions_{index}{} }},",
@@ -184,6 +180,10 @@ impl Glue<'_> {
              module_init(patch_init);\nmodule_exit(patch_exit);\n\
              MODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n",
         );
+    }
+
+    /// What the module says of itself.
+    fn facts(&self, text: &mut String) {
         let KernelBuild {
             release,
             architecture,
@@ -209,6 +209,31 @@ impl Glue<'_> {
         for (key, value) in facts {
             let _ = writeln!(text, "MODULE_INFO({key}, \"{value}\");");
         }
+    }
+}
+
+fn table_of_functions(index: usize, functions: &[GlueFunction], text: &mut String) {
+    let _ = writeln!(text, "static struct klp_func functions_{index}[] = {{");
+    for GlueFunction {
+        old_name,
+        old_sympos,
+        alias,
+    } in functions
+    {
+        let _ = writeln!(
+            text,
+            "\t{{ .old_name = \"{old_name}\", .new_func = {alias}, .old_sympos = {old_sympos} }},"
+        );
+    }
+    text.push_str("\t{ }\n};\n\n");
+}
+
+/// The image has no name, and a module has.
+fn name_field(object: &ObjectName) -> String {
+    if object.is_vmlinux() {
+        String::new()
+    } else {
+        format!(".name = \"{object}\", ")
     }
 }
 
@@ -271,6 +296,14 @@ mod tests {
     use super::*;
     use crate::declared::CallbackKind;
 
+    pub(super) fn kernel() -> KernelBuild {
+        KernelBuild {
+            release: "6.1.0-53-amd64".parse().unwrap(),
+            architecture: "amd64".parse().unwrap(),
+            build_id: "ab".repeat(20).parse().unwrap(),
+        }
+    }
+
     fn glue_source(object: &str, clear_relocations: bool) -> String {
         declared_source(object, clear_relocations, &[], &[])
     }
@@ -286,15 +319,13 @@ mod tests {
             old_sympos: 0,
             alias: "__suture_u0_0".into(),
         };
-        let kernel = KernelBuild {
-            release: "6.1.0-53-amd64".parse().unwrap(),
-            architecture: "amd64".parse().unwrap(),
-            build_id: "ab".repeat(20).parse().unwrap(),
-        };
+        let kernel = kernel();
         let objects = [(object.parse().unwrap(), vec![function])];
         let fixes = ["CVE-2026-90327".parse().unwrap()];
         let version = "104.1".parse().unwrap();
         Glue {
+            abi: LivepatchAbi::Replacing,
+            relocations: &[],
             version,
             kernel: &kernel,
             fixes: &fixes,

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use suture_advisory::{CveId, PatchVersion};
 use suture_differ::{
     Comparison, DifferError, Extracted, ExtractedFunction, Extraction, FunctionChange,
-    FunctionStatus,
+    FunctionStatus, TableEntry, TableError,
 };
-use suture_kernel::ObjectName;
 use suture_kernel::symvers::Symvers;
+use suture_kernel::{LivepatchAbi, ObjectName};
 
 use crate::command::Log;
 use crate::compiler_message::does_not_compile;
@@ -25,7 +25,7 @@ use crate::glue::{Glue, GlueFunction};
 use crate::layout::Layouts;
 use crate::link;
 use crate::needed_modules::NeededModules;
-use crate::opened_kernel::{Facts, OpenedKernel, parse};
+use crate::opened_kernel::{Facts, LIVEPATCH_HEADER, OpenedKernel, parse};
 use crate::progress::{Progress, step};
 use crate::reach::{self, Reach};
 use crate::resolver::{UnitResolver, added_globals};
@@ -62,10 +62,15 @@ pub(crate) struct ExtractedUnit {
     pub object: ObjectName,
     pub source: String,
     pub bytes: Vec<u8>,
+    /// What the kernel fills in, where it takes that as a table.
+    pub relocations: Vec<TableEntry>,
     /// With the hash of the shipped code.
     pub functions: Vec<(ExtractedFunction, String)>,
     pub declared: Declared,
 }
+
+/// An extracted object, and the table of what the kernel fills in.
+type Split = (Vec<u8>, Vec<TableEntry>);
 
 /// A unit compiled with and without the fix.
 type Both = (Unit, Vec<u8>, Vec<u8>);
@@ -317,6 +322,7 @@ impl Job<'_> {
             added,
             needed: &needed,
             inlines_anew: false,
+            abi: self.kernel.abi,
         };
         let name = format!("u{index}");
         let bytes = (&compiled.original[..], &compiled.patched[..]);
@@ -350,13 +356,18 @@ impl Job<'_> {
             Extraction::Patch(_) if !refusals.is_empty() => return Ok(Err(refusals)),
             Extraction::Patch(patch) => patch,
         };
+        let (bytes, relocations) = match self.relocations(source, &name, patch.object)? {
+            Ok(split) => split,
+            Err(refusal) => return Ok(Err(vec![refusal])),
+        };
         Ok(
             proven_functions(source, object, proof, patch.functions).map(|functions| {
                 let (object, source) = (object.clone(), source.clone());
                 Some(ExtractedUnit {
                     object,
                     source,
-                    bytes: patch.object,
+                    bytes,
+                    relocations,
                     functions,
                     declared,
                 })
@@ -364,9 +375,29 @@ impl Job<'_> {
         )
     }
 
+    /// The extracted object as it is linked, and the table for kernels that want one.
+    fn relocations(
+        &self,
+        source: &str,
+        name: &str,
+        object: Vec<u8>,
+    ) -> Result<Result<Split, Refusal>, FactoryError> {
+        match self.kernel.abi {
+            LivepatchAbi::Replacing => Ok(Ok((object, Vec::new()))),
+            LivepatchAbi::Registering => match suture_differ::relocation_table(&object, name) {
+                Ok(split) => Ok(Ok(split)),
+                Err(TableError::Object(error)) => Err(unreadable(source, &error)),
+                Err(why) => Ok(Err(Refusal::Table {
+                    unit: source.to_owned(),
+                    why: why.to_string(),
+                })),
+            },
+        }
+    }
+
     /// What the kernel's livepatch has for authors of fixes.
     fn abi(&self) -> Result<Abi, FactoryError> {
-        let header = self.kernel.tree.path().join("include/linux/livepatch.h");
+        let header = self.kernel.tree.path().join(LIVEPATCH_HEADER);
         Ok(Abi::of(&files::read_text(&header)?))
     }
 
@@ -446,14 +477,17 @@ impl Job<'_> {
         objects: &'g GlueObjects,
     ) -> Glue<'g> {
         Glue {
+            abi: self.kernel.abi,
+            relocations: &objects.relocations,
             version: self.version,
             kernel: &facts.build,
             fixes: cves,
             objects: &objects.functions,
             callbacks: &objects.callbacks,
             states: &objects.states,
-            // Kernels that clean up by themselves have this function.
-            clear_relocations: facts.kallsyms.named("clear_relocate_add").len() == 0,
+            // Kernels that clean up by themselves have this function; a table is written again.
+            clear_relocations: self.kernel.abi == LivepatchAbi::Replacing
+                && facts.kallsyms.named("clear_relocate_add").len() == 0,
         }
     }
 }
@@ -588,6 +622,7 @@ pub(crate) struct GlueObjects {
     pub functions: Vec<(ObjectName, Vec<GlueFunction>)>,
     pub callbacks: Vec<(ObjectName, Callback)>,
     pub states: BTreeMap<u64, u64>,
+    pub relocations: Vec<TableEntry>,
 }
 
 /// Gathers it.
@@ -610,6 +645,7 @@ pub(crate) fn glue_objects(extracted: &[ExtractedUnit]) -> GlueObjects {
         all.callbacks
             .extend(callbacks.map(|callback| (unit.object.clone(), callback.clone())));
         all.states.extend(&unit.declared.states);
+        all.relocations.extend(unit.relocations.iter().cloned());
     }
     all
 }

@@ -42,6 +42,7 @@ pub fn judge(
         }
     };
     let kernel = OpenedKernel::open(release, cache, log, progress)?;
+    verdict.of_kernel(kernel.abi);
     let (batch, rebuild) = (NonZeroU32::MIN, NonZeroU32::MIN);
     let job = Job {
         kernel: &kernel,

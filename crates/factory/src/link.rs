@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use suture_differ::object::{Object, SymbolSection};
+use suture_kernel::LivepatchAbi;
 use suture_kernel::modinfo::Modinfo;
 use suture_kernel::symvers::Symvers;
 
@@ -47,7 +48,11 @@ pub(crate) fn link(
     }
     run(objcopy.arg(&linked).arg(&stripped), "binutils", log)?;
     let bytes = files::read(&stripped)?;
-    suture_differ::post_link(&bytes).map_err(|error| FactoryError::Differ {
+    let finished = match glue.abi {
+        LivepatchAbi::Replacing => suture_differ::post_link(&bytes),
+        LivepatchAbi::Registering => suture_differ::plain_calls(&bytes),
+    };
+    finished.map_err(|error| FactoryError::Differ {
         what: "the linked module".to_owned(),
         why: error.to_string(),
     })

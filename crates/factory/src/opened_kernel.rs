@@ -7,11 +7,12 @@ use suture_differ::object::Object;
 use suture_kernel::kallsyms::Kallsyms;
 use suture_kernel::symvers::Symvers;
 use suture_kernel::vmlinux::Vmlinux;
-use suture_kernel::{KernelBuild, KernelRelease, ObjectName};
+use suture_kernel::{KernelBuild, KernelRelease, LivepatchAbi, ObjectName};
 
 use crate::command::Log;
 use crate::commands::Commands;
 use crate::error::FactoryError;
+use crate::files;
 use crate::link;
 use crate::module_link::ModuleLink;
 use crate::progress::{Progress, step};
@@ -19,7 +20,11 @@ use crate::shipped::ShippedKernel;
 use crate::shipped_object::ShippedObject;
 use crate::tree::Tree;
 
+/// Where the kernel's headers declare how it takes live patches.
+pub(crate) const LIVEPATCH_HEADER: &str = "include/linux/livepatch.h";
+
 pub(crate) struct OpenedKernel {
+    pub abi: LivepatchAbi,
     pub shipped: ShippedKernel,
     pub tree: Tree,
     pub commands: Commands,
@@ -55,10 +60,12 @@ impl OpenedKernel {
             &format!("preparing the source of {release}"),
             || Tree::prepare(&shipped, &archive, log),
         )?;
+        let abi = livepatch_abi(&shipped, &tree)?;
         let commands = step(progress, "asking Kbuild how it compiles each unit", || {
             Commands::of(&tree, || shipped.module_names(), log)
         })?;
         Ok(Self {
+            abi,
             shipped,
             tree,
             commands,
@@ -135,6 +142,15 @@ impl Facts<'_> {
             why,
         })
     }
+}
+
+/// How the kernel takes a live patch; one that takes none that is known is refused.
+fn livepatch_abi(shipped: &ShippedKernel, tree: &Tree) -> Result<LivepatchAbi, FactoryError> {
+    let header = files::read_text(&tree.path().join(LIVEPATCH_HEADER))?;
+    LivepatchAbi::of(&shipped.symvers()?, &header).map_err(|why| FactoryError::UnknownAbi {
+        release: shipped.release.clone(),
+        why,
+    })
 }
 
 /// Parses the object of a unit.

@@ -20,6 +20,8 @@ pub struct BuildOutput {
     pub smoke: Option<PathBuf>,
     /// Sum over all units.
     pub compiles: CompileTimes,
+    /// What this kernel does not do for its patches.
+    pub warning: Option<&'static str>,
 }
 
 pub(crate) fn file_hash(bytes: &[u8]) -> FileHash {
@@ -58,5 +60,6 @@ pub(crate) fn write_output(
         source: output.join("source.tar.gz"),
         smoke: smoke.map(|_| output.join(SMOKE_FILE)),
         compiles: CompileTimes::default(),
+        warning: None,
     })
 }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use suture_differ::object::{Object, Symbol};
 use suture_differ::{ReferencedSymbol, SymbolHome, SymbolResolver, Unresolved};
-use suture_kernel::ObjectName;
 use suture_kernel::kallsyms::Kallsyms;
 use suture_kernel::symvers::Symvers;
+use suture_kernel::{LivepatchAbi, ObjectName};
 
 use crate::equality::Proof;
 use crate::needed_modules::NeededModules;
@@ -26,6 +26,7 @@ pub(crate) struct UnitResolver<'a> {
     pub needed: &'a NeededModules,
     /// Whether the objects are of another compile than the plain one, which may inline others.
     pub inlines_anew: bool,
+    pub abi: LivepatchAbi,
 }
 
 impl UnitResolver<'_> {
@@ -136,6 +137,10 @@ impl SymbolResolver for UnitResolver<'_> {
     fn is_inlined(&self, function: &str) -> bool {
         let defines = |own: &Symbol| own.name == function && own.section().is_some();
         self.inlines_anew && !self.plain.symbols.iter().any(defines)
+    }
+
+    fn tables_come_first(&self) -> bool {
+        self.abi == LivepatchAbi::Registering
     }
 }
 

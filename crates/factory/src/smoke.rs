@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
-use suture_kernel::{KernelBuild, ObjectName};
+use suture_kernel::{KernelBuild, LivepatchAbi, ObjectName};
 use suture_protocol::{SmokeEvidence, SmokeMachine, SmokeObject, SmokeStep, Successor};
 use suture_vm::{GuestKernel, Vm, VmError, kernel_faults};
 use thiserror::Error;
@@ -64,6 +64,7 @@ pub(crate) struct Candidate<'a> {
 /// What is tested.
 pub(crate) struct SmokeRun<'a> {
     pub kernel: &'a KernelBuild,
+    pub abi: LivepatchAbi,
     pub boot: GuestKernel,
     /// See [`cpus`].
     pub cpus: u32,
@@ -264,11 +265,22 @@ impl Story<'_> {
             story.guest.insert(&name, bytes)?;
             Ok(name.clone())
         })?;
-        self.step("wait for the end of its transition", |story| {
-            story.guest.wait_for_transition(&name)?;
-            Ok("every task runs the new code".to_owned())
-        })?;
+        self.switched(&name)?;
         self.check_functions(&name)
+    }
+
+    /// Waits until the kernel has switched to a patch.
+    fn switched(&mut self, name: &str) -> Result<(), Failure> {
+        if self.run.abi.has_transitions() {
+            return self.step("wait for the end of its transition", |story| {
+                story.guest.wait_for_transition(name)?;
+                Ok("every task runs the new code".to_owned())
+            });
+        }
+        self.step("see that it is enabled", |story| {
+            story.guest.is_enabled(name)?;
+            Ok("this kernel switches at once, without a transition".to_owned())
+        })
     }
 
     fn check_functions(&mut self, name: &str) -> Result<(), Failure> {
@@ -292,6 +304,9 @@ impl Story<'_> {
         let (first, second) = (&self.run.candidate, &self.run.successor);
         let (old, new) = (first.version.module_name(), second.version.module_name());
         let bytes = second.unsigned;
+        if !self.run.abi.has_transitions() {
+            return self.succeed(&old, &new);
+        }
         self.step(&format!("replace it by {}", second.version), |story| {
             story.guest.insert(&new, bytes)?;
             story.guest.wait_for_transition(&new)?;
@@ -300,6 +315,23 @@ impl Story<'_> {
             Ok(format!("{new} is in force, {old} was removed"))
         })?;
         self.check_functions(&new)
+    }
+
+    /// The same where a patch can't replace another: the first goes before the second comes.
+    fn succeed(&mut self, old: &str, new: &str) -> Result<(), Failure> {
+        let second = &self.run.successor;
+        let bytes = second.unsigned;
+        self.step(&format!("take it out for {}", second.version), |story| {
+            story.guest.take_out(old)?;
+            story.guest.wait_until_gone(old)?;
+            Ok(format!("{old} is not in force any more"))
+        })?;
+        self.step(&format!("load patch {}", second.version), |story| {
+            story.guest.insert(new, bytes)?;
+            Ok(new.to_owned())
+        })?;
+        self.switched(new)?;
+        self.check_functions(new)
     }
 
     /// A patched module that can go comes back with the patch in it.

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 
 use serde::Serialize;
 use suture_differ::{EntrySizes, FunctionStatus, IgnoredThing, Outcome, ReportedRefusal};
-use suture_kernel::{KernelRelease, ObjectName};
+use suture_kernel::{KernelRelease, LivepatchAbi, ObjectName};
 
 use crate::error::{FactoryError, Refusal};
 use crate::holders::{Calls, Holder, Stay};
@@ -61,7 +61,24 @@ const GUESSES: &str = "Calls are followed within a unit only; what a call that l
     through a pointer, does is told from its name or not at all. User tasks that sleep where a \
     signal wakes them are moved after 15 seconds; kernel threads and uninterruptible sleep are not.";
 
+/// Said of kernels that switch functions without looking at what tasks run.
+const NO_TRANSITION: &str = "This kernel has no transition: it switches each function at once. \
+    Tasks that are in a changed function, or wait below it, go on in the old code until they leave \
+    it, so a fix whose functions only work together with each other is not safe here.";
+
+/// What a kernel does not do for its patches, if anything.
+pub(crate) fn warning(abi: LivepatchAbi) -> Option<&'static str> {
+    (!abi.has_transitions()).then_some(NO_TRANSITION)
+}
+
 impl Verdict {
+    /// Says what the kernel's livepatch does not do.
+    pub(crate) fn of_kernel(&mut self, abi: LivepatchAbi) {
+        if let Some(warning) = warning(abi) {
+            self.guesses = warning;
+        }
+    }
+
     /// Nothing was found yet.
     pub(crate) fn blank(kernel: &KernelRelease) -> Self {
         Self {

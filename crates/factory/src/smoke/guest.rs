@@ -153,6 +153,28 @@ impl<'vm> Guest<'vm> {
         )))
     }
 
+    /// Whether a kernel without transitions has switched to a patch.
+    pub fn is_enabled(&self, name: &str) -> Result<(), Failure> {
+        let enabled = format!("[ \"$(cat /sys/kernel/livepatch/{name}/enabled)\" = 1 ]");
+        if self.shell(&enabled)?.success() {
+            return Ok(());
+        }
+        Err(Failure::Patch(format!("the kernel did not enable {name}")))
+    }
+
+    /// Takes a patch out of force, on kernels where that is for the patch itself to do.
+    pub fn take_out(&self, name: &str) -> Result<(), Failure> {
+        let output = self.shell(&format!("echo 0 > /sys/module/{name}/parameters/in_force"))?;
+        if output.success() {
+            return Ok(());
+        }
+        Err(Failure::Patch(format!(
+            "{name} can't be taken out: {}; the kernel's last words: {}",
+            output.stderr.trim(),
+            self.last_words()
+        )))
+    }
+
     /// Waits until a replaced patch is out of the kernel's list.
     pub fn wait_until_gone(&self, name: &str) -> Result<(), Failure> {
         if self.wait(&format!("[ ! -e /sys/kernel/livepatch/{name} ]"))? {

@@ -183,4 +183,7 @@ pub(super) fn describe(output: &BuildOutput) {
         (None, Some(SmokeTest::Skipped { why })) => println!("  not smoke tested: {why}"),
         (None, _) => {}
     }
+    if let Some(warning) = output.warning {
+        println!("note: {warning}");
+    }
 }
