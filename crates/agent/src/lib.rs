@@ -25,6 +25,7 @@ pub mod livepatch_sysfs;
 pub mod mode;
 pub mod module_check;
 pub mod network_trouble;
+mod one_at_a_time;
 pub mod patches;
 pub mod paths;
 pub mod policy;

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::livepatch_sysfs::{self, Running, Side, Task};
 use crate::mode::Brake;
+use crate::one_at_a_time;
 use crate::patches::{Patches, VerifiedPatch};
 use crate::paths::Paths;
 
@@ -69,7 +70,8 @@ impl HostKernel {
 impl Privileged for HostKernel {
     fn load(&self, version: PatchVersion) -> Result<(), LoadError> {
         let patch = self.prove(version).map_err(LoadError::Refused)?;
-        insert(&patch.module).map_err(LoadError::Kernel)
+        let insert = || insert(&patch.module);
+        one_at_a_time::replace(&self.paths, version, insert).map_err(LoadError::Kernel)
     }
 
     fn unload(&self, version: PatchVersion) -> io::Result<()> {
@@ -133,7 +135,10 @@ pub fn explain(module_name: &str, error: &io::Error) -> Failure {
             "the module is loaded, but its patch is not in force; `rmmod {module_name}` lets it \
              be loaded anew"
         )),
-        Some(Errno::BUSY) => failure.hint("another live patch is in transition; it is tried again"),
+        Some(Errno::BUSY) => failure.hint(
+            "another live patch is in transition, or, before Linux 4.12, disabled and still \
+             registered; it is tried again",
+        ),
         Some(Errno::NOSYS) => failure.hint("this kernel cannot load modules"),
         _ => failure.hint("the kernel's reason is in its log: `dmesg | tail`"),
     }
