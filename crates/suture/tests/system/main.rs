@@ -12,6 +12,7 @@ mod deployed;
 mod known_fixes;
 mod machine_limit;
 mod machine_refusals;
+mod older_kernel;
 mod package;
 mod passkeys;
 mod planted;
