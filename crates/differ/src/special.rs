@@ -308,16 +308,16 @@ fn between_places(unit: &Unit, index: usize) -> u64 {
 /// type. So what follows the second place tells: in the short form, the place of the next entry.
 fn exception_size(unit: &Unit, index: usize) -> u64 {
     let section = unit.section(index);
-    let third = section.relocations.get(2);
-    let next_place = third.filter(|third| {
-        let place = unit.location(index, third);
-        third.offset == 8 && place.is_some_and(|(home, _)| unit.section(home).is_code())
-    });
-    match (third, next_place) {
-        (None, _) if section.size == 8 => 8,
-        (_, Some(_)) => 8,
-        _ => 12,
-    }
+    let place = |relocation: &Relocation| {
+        let place = unit.location(index, relocation);
+        place.is_some_and(|(home, _)| unit.section(home).is_code())
+    };
+    let short = section.size.is_multiple_of(8)
+        && match section.relocations.get(2) {
+            None => section.size == 8,
+            Some(third) => third.offset == 8 && place(third),
+        };
+    if short { 8 } else { 12 }
 }
 
 fn companions(

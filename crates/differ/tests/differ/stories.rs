@@ -356,6 +356,12 @@ fn tables_are_filtered_by_the_functions_taken() {
 }
 
 #[test]
+fn exception_entries_of_older_kernels_are_two_places_in_the_code() {
+    let extracted = extract_case("short-exception-entries");
+    assert!(extracted.contains("__ex_table: 8\n"), "{extracted}");
+}
+
+#[test]
 fn a_changed_replacement_changes_its_function() {
     assert_snapshot!(extract_case("replacement-only"), @r"
     patch fixed,1 by __suture_u0_0
