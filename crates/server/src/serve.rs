@@ -23,7 +23,7 @@ use crate::state::AppState;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
 use crate::webauthn::RelyingParty;
-use crate::{ServerConfig, ServerError, Tls, attention, fleet, outgoing, retention, router};
+use crate::{ServerConfig, ServerError, Tls, attention, fleet, retention, router};
 
 /// How long open requests may take to finish after the call to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -68,6 +68,10 @@ pub async fn serve(
     let (server, address) = bound.map_err(|source| ServerError::Listen { listen, source })?;
     let notices = Notices::open(config.notices.as_deref())
         .map_err(|source| ServerError::Notices { source })?;
+    let public_url = public_url(&config, address);
+    let hooks = Hooks::open(config.hooks.as_deref(), mail, &public_url)
+        .map_err(|source| ServerError::Hooks { source })?;
+    let hooks = Arc::new(hooks);
     let silent_days = config.release_silent_days;
     let caring = fleet::look_after(Arc::clone(&store), Arc::clone(&clock), silent_days);
     let caring = tokio::spawn(caring);
@@ -77,15 +81,7 @@ pub async fn serve(
     });
     let forgetting = retention::run(Arc::clone(&store), Arc::clone(&clock), config.keep);
     let forgetting = tokio::spawn(forgetting);
-    let public_url = public_url(&config, address);
     let attention = Arc::new(Notify::new());
-    let hooks = Hooks::open(
-        config.hooks.as_deref(),
-        mail,
-        outgoing::system_roots(),
-        &public_url,
-    );
-    let hooks = Arc::new(hooks.map_err(|source| ServerError::Hooks { source })?);
     let telling = Arc::clone(&hooks).run(Arc::clone(&store), Arc::clone(&clock));
     let telling = tokio::spawn(telling);
     let writing = letters.map(|post| {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 use ureq::http::Request;
-use ureq::tls::RootCerts;
 use url::Url;
 
 use super::file::Target;
@@ -22,9 +21,9 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub fn new(post: Option<Post>, roots: RootCerts) -> Self {
+    pub fn new(post: Option<Post>) -> Self {
         Self {
-            agent: outgoing::client(roots, PATIENCE),
+            agent: outgoing::client(outgoing::system_roots(), PATIENCE),
             post,
         }
     }
@@ -57,7 +56,7 @@ impl Delivery {
                 let post = self.post.as_ref().ok_or("this service sends no e-mails")?;
                 let letter = Letter::Happened {
                     headline: &message.headline,
-                    details: &message.details.join("\n"),
+                    details: &message.details,
                 };
                 let sent = post.sent(to, &letter).await;
                 sent.then_some(())
@@ -105,8 +104,7 @@ fn unreachable(error: &ureq::Error) -> String {
 /// Texts from outside must not become commands of the chat: `<!channel>` calls everybody
 /// (source: Slack, "Formatting text for app surfaces", "Escaping text").
 fn chat_text(message: &Message) -> String {
-    let lines = [std::slice::from_ref(&message.headline), &message.details].concat();
-    let text = lines.join("\n");
+    let text = format!("{}\n{}", message.headline, message.details);
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -119,7 +117,7 @@ mod tests {
     #[test]
     fn a_reason_calls_nobody_in_a_chat() {
         let mut message = Message::test("2026-11-26T00:00:00Z".parse().unwrap(), "https://x");
-        message.details = vec!["<!channel> & all".to_owned()];
+        message.details = "<!channel> & all".to_owned();
         assert_eq!(
             chat_text(&message),
             "A test: this hook works\n&lt;!channel&gt; &amp; all"

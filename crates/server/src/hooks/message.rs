@@ -15,7 +15,7 @@ pub struct Message {
     /// In one line.
     pub headline: String,
     /// The lines below it.
-    pub details: Vec<String>,
+    pub details: String,
 }
 
 /// The body of a webhook (source: Standard Webhooks 1.0.0, "Payload structure").
@@ -59,7 +59,7 @@ impl Message {
             id: format!("test-{}", now.as_millisecond()),
             body: body("test", now, data),
             headline: "A test: this hook works".to_owned(),
-            details: vec![page],
+            details: page,
         }
     }
 }
@@ -103,7 +103,7 @@ fn message(numbered: &NumberedEntry, rollout: Option<&Rollout>, pages: &str) -> 
         id: format!("audit-{}", numbered.number),
         body: body(entry.action.as_str(), entry.at, data),
         headline,
-        details,
+        details: details.join("\n"),
     }
 }
 
@@ -153,7 +153,10 @@ mod tests {
         assert_eq!(message.id, "audit-7");
         assert_eq!(message.headline, format!("revoke-token: token:{token}"));
         let page = "https://patches.example.org/fleet/audit";
-        assert_eq!(message.details, ["by operator:grace", "it leaked", page]);
+        assert_eq!(
+            message.details,
+            format!("by operator:grace\nit leaked\n{page}")
+        );
         let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
         let expected = serde_json::json!({
             "type": "revoke-token",

@@ -21,7 +21,6 @@ use suture_store::{
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
-use ureq::tls::RootCerts;
 
 use crate::alone::alone;
 use crate::error::chain;
@@ -57,7 +56,6 @@ impl Hooks {
     pub fn open(
         path: Option<&Path>,
         post: Option<Post>,
-        roots: RootCerts,
         pages: &str,
     ) -> Result<Self, SettingsFileError> {
         let can_mail = post.is_some();
@@ -65,7 +63,7 @@ impl Hooks {
             path.map(|path| SettingsFile::open(path, move |path| file::read(path, can_mail)));
         Ok(Self {
             file: file.transpose()?,
-            delivery: Delivery::new(post, roots),
+            delivery: Delivery::new(post),
             pages: pages.to_owned(),
         })
     }

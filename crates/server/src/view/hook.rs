@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use suture_store::{Action, HookState};
+use suture_store::HookState;
 use utoipa::ToSchema;
 
 use crate::hooks::Hook;
@@ -37,11 +37,10 @@ impl HookView {
     pub fn new(hook: &Hook, states: &[HookState]) -> Self {
         let state = states.iter().find(|state| state.name == hook.name);
         let trouble = state.and_then(|state| state.trouble.clone());
-        let names = |actions: &[Action]| actions.iter().map(ToString::to_string).collect();
         Self {
             name: hook.name.to_string(),
             target: hook.target.words(),
-            actions: names(&hook.actions),
+            actions: hook.actions.iter().map(ToString::to_string).collect(),
             told: state.and_then(|state| state.told_at),
             given_up: state.map_or(0, |state| state.given_up),
             trouble: trouble.map(|trouble| HookTroubleView {
