@@ -18,10 +18,21 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 /// Bytes of a log that is worth the work.
 const LONG: u64 = 16 * 1024 * 1024;
 
-/// Bytes to which a log is cut when it begins anew, as text for the statement.
-pub const CUT_TO: &str = "4194304";
+/// Bytes to which a log is cut when it begins anew, as text for the statement: more than a log
+/// grows to under load. Pages that are written in the place of older ones change nothing of the
+/// file but its content, which alone a commit then syncs.
+pub const CUT_TO: &str = "33554432";
 
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+
+/// Tells how many pages the log has, and moves none.
+const LOOK: &str = "PRAGMA wal_checkpoint(NOOP)";
+
+/// Write transactions between two looks at a log that was long once.
+const LOOK_EVERY: u64 = 4;
+
+/// Bytes of a page and its head in the log (source: SQLite's file format, 4.1).
+const FRAME: u64 = 4096 + 24;
 
 /// Nothing to do but to look how long the log is.
 const LOOKING: u8 = 0;
@@ -39,8 +50,10 @@ struct Log {
     path: PathBuf,
     mover: SqlitePool,
     state: AtomicU8,
-    /// The length at which pages are moved next.
+    /// The bytes in use at which pages are moved next.
     move_at: AtomicU64,
+    /// Write transactions so far.
+    begun: AtomicU64,
 }
 
 impl WriteAheadLog {
@@ -53,6 +66,7 @@ impl WriteAheadLog {
             mover: one.connect_with(options).await?,
             state: AtomicU8::new(LOOKING),
             move_at: AtomicU64::new(LONG),
+            begun: AtomicU64::new(0),
         })))
     }
 
@@ -61,22 +75,41 @@ impl WriteAheadLog {
     pub async fn keep_short(&self, writer: &SqlitePool) {
         match self.0.state.load(Ordering::Acquire) {
             LOOKING => {
-                let length = self.length();
-                if length < LONG {
+                let Some(used) = self.look(writer).await else {
+                    return;
+                };
+                if used < LONG {
                     self.0.move_at.store(LONG, Ordering::Release);
-                } else if length >= self.0.move_at.load(Ordering::Acquire)
+                } else if used >= self.0.move_at.load(Ordering::Acquire)
                     && self.pass(LOOKING, MOVING)
                 {
                     tokio::spawn(self.clone().move_pages());
                 }
             }
             MOVED if self.pass(MOVED, LOOKING) => {
-                let next = self.length() + LONG;
+                let next = self.used(writer).await + LONG;
                 self.0.move_at.store(next, Ordering::Release);
                 let _ = sqlx::query(CHECKPOINT).execute(writer).await;
             }
             _ => {}
         }
+    }
+
+    /// The bytes in use, if it is time to look and there may be many.
+    async fn look(&self, writer: &SqlitePool) -> Option<u64> {
+        let begun = self.0.begun.fetch_add(1, Ordering::Relaxed);
+        if !begun.is_multiple_of(LOOK_EVERY) || self.length() < LONG {
+            return None;
+        }
+        Some(self.used(writer).await)
+    }
+
+    /// Bytes of the pages in the log. The file may be longer: it is written from its start again
+    /// after all pages were moved.
+    async fn used(&self, writer: &SqlitePool) -> u64 {
+        let looked = sqlx::query_as(LOOK).fetch_one(writer).await;
+        let (_busy, pages, _moved): (i64, i64, i64) = looked.unwrap_or_default();
+        u64::try_from(pages).unwrap_or_default() * FRAME
     }
 
     pub async fn close(&self) {

@@ -22,6 +22,10 @@ use crate::retry::Line;
 /// How long one process waits for another that writes.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Rows that a statement may be ahead of who reads them: those of a whole batch of check-ins, so that
+/// the thread that works with the file need not wait for a reader in between.
+const ROW_BUFFER: usize = 256;
+
 /// Connections that read at the same time.
 const READERS: u32 = 4;
 
@@ -52,6 +56,7 @@ impl SqliteStore {
             // In the way of nobody who waits for a commit; see `checkpoint`.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", CUT_TO)
+            .row_buffer_size(ROW_BUFFER)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let open = |source| OpenError::Open {
