@@ -5,7 +5,6 @@ use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::static_file::matches;
@@ -13,16 +12,29 @@ use crate::static_file::matches;
 /// Bytes of a body for which a tag is made.
 const MAX_BODY: u64 = 4 * 1024 * 1024;
 
-/// Adds a tag, and answers 304 without the body where the client's tag is the same
-/// (source: RFC 9110, 13.1.2). What has a tag, may not be kept or is a stream is left as it is.
-pub async fn answer(request: Request, next: Next) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let asked = request.headers().clone();
-    let response = next.run(request).await;
-    if reads && wants_a_tag(&response) {
-        tagged(&asked, response).await
-    } else {
-        response
+/// What a request says of the answer that its client has.
+pub enum Condition {
+    /// It asks for something to be done.
+    None,
+    /// It reads, and has these headers.
+    Read(HeaderMap),
+}
+
+impl Condition {
+    pub fn of(request: &Request) -> Self {
+        match *request.method() {
+            Method::GET | Method::HEAD => Self::Read(request.headers().clone()),
+            _ => Self::None,
+        }
+    }
+
+    /// Adds a tag, and answers 304 without the body where the client's tag is the same
+    /// (source: RFC 9110, 13.1.2). What has a tag, may not be kept or is a stream is left as it is.
+    pub async fn answer(self, response: Response) -> Response {
+        match self {
+            Self::Read(asked) if wants_a_tag(&response) => tagged(&asked, response).await,
+            _ => response,
+        }
     }
 }
 

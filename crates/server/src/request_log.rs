@@ -3,26 +3,47 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::Response;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Span, info, info_span};
 use uuid::Uuid;
 
 /// Names a request in the answer and in the log; a proxy's own id is kept.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Logs method, route, status and duration. The route is the pattern and not the path, and no
-/// header is logged, so no secret and no machine's address gets there.
-pub async fn log(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("(none)", MatchedPath::as_str).to_owned();
-    let id = request_id(&request);
-    let span = info_span!("request", request.id = id);
-    async move {
-        let mut response = next.run(request).await;
+/// A request that is being answered. Its route is the pattern and not the path, and no header is
+/// logged, so no secret and no machine's address gets there.
+pub struct RequestLog {
+    started: Instant,
+    method: Method,
+    route: Option<MatchedPath>,
+    id: String,
+}
+
+impl RequestLog {
+    pub fn begin(request: &Request) -> Self {
+        Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            route: request.extensions().get().cloned(),
+            id: request_id(request),
+        }
+    }
+
+    /// Around all that is logged for the request.
+    pub fn span(&self) -> Span {
+        info_span!("request", request.id = self.id)
+    }
+
+    /// Logs method, route, status and duration, and names the request in its answer.
+    pub fn end(self, mut response: Response) -> Response {
+        let Self {
+            started,
+            method,
+            route,
+            id,
+        } = self;
+        let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
         let status = response.status().as_u16();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(%method, route, status, duration_ms, "{method} {route}: {status}");
@@ -31,8 +52,6 @@ pub async fn log(request: Request, next: Next) -> Response {
         }
         response
     }
-    .instrument(span)
-    .await
 }
 
 fn request_id(request: &Request) -> String {

@@ -1,20 +1,22 @@
 //! All routes, and what lies around them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::Response;
-use axum::{Extension, Router, middleware};
+use axum::{Router, middleware};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::conditional::Condition;
 use crate::handlers::{
     account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
     groups_page, health, hooks, index, machines, metrics, openapi as openapi_page, openid,
@@ -22,8 +24,9 @@ use crate::handlers::{
     rollouts_change, rollouts_page, rollouts_stream, settings_page, sign_in, subscription, ticks,
     ways_in,
 };
-use crate::state::AppState;
-use crate::{conditional, problem, request_log};
+use crate::problem;
+use crate::request_log::RequestLog;
+use crate::state::{AppState, Service};
 
 /// Bytes of a request's body. The largest is a check-in with 32 events whose texts have 1,000
 /// characters, some of which take four bytes or are escaped.
@@ -158,9 +161,8 @@ pub fn openapi() -> OpenApi {
 }
 
 /// The service without its listener.
-pub fn router(state: AppState) -> Router {
-    let (router, openapi) = routes().split_for_parts();
-    let openapi: Arc<OpenApi> = Arc::new(openapi);
+pub fn router(service: Service) -> Router {
+    let (router, _) = routes().split_for_parts();
     router
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -168,16 +170,27 @@ pub fn router(state: AppState) -> Router {
         ))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
-        .layer(Extension(openapi))
-        .layer(middleware::from_fn(conditional::answer))
-        .layer(middleware::map_response(problem::in_one_form))
-        .layer(middleware::map_response(guarded))
-        .layer(middleware::from_fn(request_log::log))
-        .with_state(state)
+        .layer(middleware::from_fn(around))
+        .with_state(service.into())
+}
+
+/// What is done for every request and its answer. One layer, because each costs an allocation or
+/// two, and check-ins are many.
+async fn around(request: Request, next: Next) -> Response {
+    let log = RequestLog::begin(&request);
+    let span = log.span();
+    async move {
+        let condition = Condition::of(&request);
+        let response = condition.answer(next.run(request).await).await;
+        let response = guarded(problem::in_one_form(response).await);
+        log.end(response)
+    }
+    .instrument(span)
+    .await
 }
 
 /// Tells browsers to take nothing for what it isn't.
-async fn guarded(mut response: Response) -> Response {
+fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_SECURITY_POLICY,

@@ -19,7 +19,7 @@ use crate::notices::Notices;
 use crate::openid::OpenId;
 use crate::post::Post;
 use crate::rollouts::Executor;
-use crate::state::AppState;
+use crate::state::Service;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
 use crate::webauthn::RelyingParty;
@@ -90,7 +90,7 @@ pub async fn serve(
         let calls = Arc::clone(&attention);
         tokio::spawn(attention::run(store, clock, post, page, calls))
     });
-    let app = router::router(AppState {
+    let app = router::router(Service {
         billing,
         openid: openid.map(Arc::new),
         passkeys: RelyingParty::of(&public_url).map(Arc::new),

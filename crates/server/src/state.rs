@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use suture_rollout::RolloutId;
@@ -17,8 +18,11 @@ use crate::rollouts::Executor;
 use crate::web::Web;
 use crate::webauthn::RelyingParty;
 
+/// A share of the service: each request takes several.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Service>);
+
+pub struct Service {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub patches: Arc<Patches>,
@@ -45,7 +49,21 @@ pub struct AppState {
     pub config: Arc<ServerConfig>,
 }
 
-impl AppState {
+impl From<Service> for AppState {
+    fn from(service: Service) -> Self {
+        Self(Arc::new(service))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.0
+    }
+}
+
+impl Service {
     /// What the plan without a limit costs, in words; none: it can't be bought here.
     pub fn price(&self) -> Option<String> {
         let price = self.billing.as_ref()?.price();

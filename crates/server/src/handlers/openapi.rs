@@ -1,9 +1,13 @@
 //! The API's own description.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use axum::{Extension, Json};
+use axum::Json;
 use utoipa::openapi::OpenApi;
+
+use crate::router;
+
+static DESCRIPTION: LazyLock<OpenApi> = LazyLock::new(router::openapi);
 
 /// This description.
 #[utoipa::path(
@@ -12,6 +16,6 @@ use utoipa::openapi::OpenApi;
     tag = "service",
     responses((status = OK, description = "OpenAPI 3.1", content_type = "application/json")),
 )]
-pub async fn openapi_json(Extension(openapi): Extension<Arc<OpenApi>>) -> Json<OpenApi> {
-    Json(openapi.as_ref().clone())
+pub async fn openapi_json() -> Json<&'static OpenApi> {
+    Json(&DESCRIPTION)
 }
