@@ -32,6 +32,10 @@ use tokio::sync::oneshot;
 use database::Database;
 use load::Machines;
 
+/// As in the `suture` program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Machines of one account.
 const OF_AN_ACCOUNT: usize = 100;
 

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use suture::cli::Cli;
 
+/// A check-in is hundreds of small allocations on one thread that another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match suture::cli::run(Cli::parse()) {
         Ok(status) => status,

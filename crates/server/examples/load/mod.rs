@@ -26,7 +26,8 @@ pub struct Machines {
     pub rate: Option<f64>,
 }
 
-/// What came of one load.
+/// What came of one load, or of several that took turns.
+#[derive(Default)]
 pub struct Load {
     /// Sorted.
     pub times: Vec<Duration>,
@@ -36,6 +37,13 @@ pub struct Load {
 }
 
 impl Load {
+    pub fn add(&mut self, turn: Self) {
+        self.times.extend(turn.times);
+        self.times.sort_unstable();
+        self.took += turn.took;
+        self.cpu += turn.cpu;
+    }
+
     pub fn rate(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
