@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use suture_kernel::{BuildId, KernelBuild};
-use suture_protocol::MachineId;
+use suture_protocol::{HardwareId, MachineId};
 use thiserror::Error;
 
 use crate::files;
@@ -15,6 +15,14 @@ use crate::paths::Paths;
 /// Mixed into the hash of `/etc/machine-id`, so that no other program's hash of it is equal
 /// (source: machine-id(5), "should be hashed with a cryptographic, keyed hash function").
 const MACHINE_ID_KEY: &str = "suture machine id\n";
+/// The same for the firmware's UUID.
+const HARDWARE_ID_KEY: &str = "suture hardware id\n";
+/// What boards carry whose maker gave them no UUID, without its hyphens: the default of American
+/// Megatrends' firmware, and digits in their order.
+const OF_NOBODY: [&str; 2] = [
+    "03000200040005000006000700080009",
+    "00020003000400050006000700080009",
+];
 /// Procfs files that are read here are one page or less, save for `stat` and `cpuinfo`.
 const SMALL: u64 = 64 * 1024;
 const LARGE: u64 = 16 * 1024 * 1024;
@@ -92,6 +100,26 @@ fn machine_id(path: &Path) -> Result<MachineId, FactsError> {
         .chain_update(etc_machine_id)
         .finalize();
     Ok(hex::encode(digest)[..32].parse()?)
+}
+
+/// See [`HardwareId`]; only root may read it. None where the firmware tells no UUID, or one that
+/// many machines have.
+pub(crate) fn hardware_id(paths: &Paths) -> Option<HardwareId> {
+    let uuid = line(&paths.sys("class/dmi/id/product_uuid"))
+        .ok()?
+        .to_ascii_lowercase()
+        .replace('-', "");
+    let is_uuid = uuid.len() == 32 && uuid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // All zeroes: none is set; all ones: it could be set (source: SMBIOS 3.7, 7.2.1).
+    let is_one_digit = uuid.bytes().all(|byte| uuid.as_bytes()[0] == byte);
+    if !is_uuid || is_one_digit || OF_NOBODY.contains(&uuid.as_str()) {
+        return None;
+    }
+    let digest = Sha256::new()
+        .chain_update(HARDWARE_ID_KEY)
+        .chain_update(uuid)
+        .finalize();
+    hex::encode(digest)[..32].parse().ok()
 }
 
 /// At most 253 characters, as the protocol asks.
@@ -201,6 +229,31 @@ mod tests {
                 ),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn the_firmware_s_id_is_hashed_and_what_many_have_is_none() {
+        let tree = FakeTree::new();
+        let hardware = |uuid: &str| {
+            tree.write("sys/class/dmi/id/product_uuid", uuid.as_bytes());
+            hardware_id(&tree.paths()).map(|id| id.as_str().to_owned())
+        };
+        assert_eq!(hardware_id(&tree.paths()), None, "no such file");
+        let one = hardware("4c4c4544-0051-3510-8052-b4c04f4a4d32\n").unwrap();
+        assert!(!one.contains("4c4c4544"), "the id itself stays here");
+        let in_capitals = hardware("4C4C4544-0051-3510-8052-B4C04F4A4D32\n");
+        assert_eq!(in_capitals.as_ref(), Some(&one));
+        let other = hardware("4c4c4544-0051-3510-8052-b4c04f4a4d33\n");
+        assert_ne!(other, Some(one));
+        for nobody_s in [
+            "",
+            "Not Settable",
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+            "03000200-0400-0500-0006-000700080009",
+        ] {
+            assert_eq!(hardware(nobody_s), None, "{nobody_s}");
         }
     }
 

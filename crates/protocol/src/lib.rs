@@ -12,8 +12,8 @@ mod target;
 
 pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
 pub use machine::{
-    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, Held, HeldBy, MachineId,
-    MachineState, SplitRequest, Withdrawal,
+    CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, HardwareId, Held, HeldBy,
+    MachineId, MachineState, SplitRequest, Withdrawal,
 };
 pub use manifest::{
     BuildRecord, FileHash, Fix, Manifest, ModuleFile, NamedHash, PatchedFunction, PatchedObject,

@@ -37,17 +37,18 @@ impl FromStr for MachineId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let zero = text.bytes().all(|byte| byte == b'0');
-        if text.len() == 32 && !zero && text.bytes().all(lower_hex) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidName::new(
-                "machine id",
-                text,
-                "expected 32 lowercase hex digits",
-            ))
-        }
+        of_32_digits("machine id", text).map(Self)
+    }
+}
+
+fn of_32_digits(kind: &'static str, text: &str) -> Result<String, InvalidName> {
+    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let zero = text.bytes().all(|byte| byte == b'0');
+    if text.len() == 32 && !zero && text.bytes().all(lower_hex) {
+        Ok(text.to_owned())
+    } else {
+        let expected = "expected 32 lowercase hex digits";
+        Err(InvalidName::new(kind, text, expected))
     }
 }
 
@@ -70,6 +71,41 @@ impl From<MachineId> for String {
     }
 }
 
+/// Identifies the hardware, or what a hypervisor gives for it, whatever system is installed there:
+/// SHA-256 of an application-specific prefix and the firmware's UUID of the system (source: SMBIOS
+/// 3.7, 7.2), first 32 lowercase hex digits. Firmware exists that gives many machines the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "0c9d8a47c1b3e4f5061728394a5f2b6e")]
+pub struct HardwareId(String);
+
+impl HardwareId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HardwareId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        of_32_digits("hardware id", text).map(Self)
+    }
+}
+
+impl TryFrom<String> for HardwareId {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<HardwareId> for String {
+    fn from(id: HardwareId) -> String {
+        id.0
+    }
+}
+
 /// `POST /v1/machines`, with the account's token as bearer. Enrolling an already enrolled
 /// machine of the same account again gives it a new secret and does not count it twice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -80,6 +116,10 @@ pub struct EnrolRequest {
     #[schema(value_type = KernelBuildSchema)]
     pub kernel: KernelBuild,
     pub agent_version: String,
+    /// Where the firmware tells one. Another machine of the account with the same is taken for
+    /// what was installed there before, and gives its place to this one until it is heard of.
+    #[serde(default)]
+    pub hardware: Option<HardwareId>,
 }
 
 /// The answer to [`EnrolRequest`].

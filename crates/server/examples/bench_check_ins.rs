@@ -70,13 +70,13 @@ async fn main() -> anyhow::Result<()> {
     ];
     for _ in 0..TURNS {
         for one in &mut measured {
-            one.full.add(one.place.load(TIME, None).await?.0);
+            one.full += one.place.load(TIME, None).await?.0;
         }
     }
     for _ in 0..TURNS {
         for one in &mut measured {
             let rate = one.full.rate() / 2.0;
-            one.half.add(one.place.load(TIME, Some(rate)).await?.0);
+            one.half += one.place.load(TIME, Some(rate)).await?.0;
         }
     }
     print(&measured);
@@ -196,6 +196,7 @@ async fn enrol(store: &dyn Store) -> anyhow::Result<Vec<MachineSecret>> {
             hostname: format!("web-{number}").parse()?,
             kernel: load::kernel()?,
             agent_version: "0.1.0".parse()?,
+            hardware: None,
         };
         let enrolled = store.enrol_machine(&token.secret, &new, now).await?;
         secrets.push(enrolled.secret);

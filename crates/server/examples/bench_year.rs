@@ -185,6 +185,7 @@ async fn fill(
                 hostname: "web-1.example.org".parse()?,
                 kernel: kernel()?,
                 agent_version: "0.1.0".parse()?,
+                hardware: None,
             };
             let enrolled = store.enrol_machine(&token.secret, &machine, now).await?;
             secrets.push(enrolled.secret);

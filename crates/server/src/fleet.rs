@@ -70,6 +70,7 @@ async fn each_hour(
     if let Some(days) = silent_days {
         release_silent(store, days, now).await?;
     }
+    release_replaced(store, now).await?;
     let groups = store.fleet_groups(now).await?;
     store.keep_fleet_sample(hour, &groups).await
 }
@@ -86,6 +87,22 @@ async fn release_silent(store: &dyn Store, days: u32, now: Timestamp) -> Result<
             info!(
                 machine.id = %machine.id,
                 "machine {} was released: it was silent for {days} days", machine.id
+            );
+        }
+        if released.len() < RELEASED_AT_ONCE as usize {
+            return Ok(());
+        }
+    }
+}
+
+/// In pieces too.
+async fn release_replaced(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+    loop {
+        let released = store.release_replaced(RELEASED_AT_ONCE, now).await?;
+        for machine in &released {
+            info!(
+                machine.id = %machine.id,
+                "machine {} was released: its system was installed anew", machine.id
             );
         }
         if released.len() < RELEASED_AT_ONCE as usize {
@@ -122,6 +139,7 @@ mod tests {
             hostname: "web-7".parse().unwrap(),
             kernel: serde_json::from_value(kernel).unwrap(),
             agent_version: "0.1.0".parse().unwrap(),
+            hardware: None,
         };
         let secret = token.unwrap().secret;
         store.enrol_machine(&secret, &machine, at(0)).await.unwrap();

@@ -138,6 +138,7 @@ fn machine(number: u8) -> NewMachine {
         hostname: format!("web-{number}").parse().unwrap(),
         kernel: kernel(),
         agent_version: "0.1.0".parse().unwrap(),
+        hardware: None,
     }
 }
 

@@ -152,6 +152,14 @@ pub trait FleetStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Machine>, StoreError>;
 
+    /// Releases machines whose hardware another one has taken and that were not heard of for
+    /// [`Machine::REPLACED_SECS`], at most so many, and gives them. The audit log says why.
+    async fn release_replaced(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Machine>, StoreError>;
+
     /// The samples since a moment, oldest first.
     async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError>;
 }

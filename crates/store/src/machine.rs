@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use suture_kernel::KernelBuild;
-use suture_protocol::{EnrolRequest, MachineId};
+use suture_protocol::{EnrolRequest, HardwareId, MachineId};
 
 use crate::{
     AccountId, AgentVersion, Boots, CheckIn, GroupName, Hostname, InvalidText, LastCheckIn,
@@ -35,11 +35,18 @@ pub struct Machine {
     pub last_check_in: Option<LastCheckIn>,
     /// Where it checked in from lately.
     pub boots: Boots,
+    /// A system that was installed on the same hardware later: this one has no place of its own
+    /// until it is heard of, and goes after [`Machine::REPLACED_SECS`].
+    pub replaced_by: Option<MachineId>,
 }
 
 impl Machine {
     /// Seconds between two check-ins that end a machine's steady time: three hours.
     pub const SILENCE_SECS: i64 = 3 * 3600;
+
+    /// Seconds without a check-in after which a machine goes whose hardware another took: a week,
+    /// in which one that only shares the firmware's id with others is heard of.
+    pub const REPLACED_SECS: i64 = 7 * 24 * 3600;
 
     /// The machine as it is known from a check-in on; times to the millisecond, as they are kept.
     #[must_use]
@@ -60,6 +67,8 @@ impl Machine {
                 applied: check_in.applied,
             }),
             boots: self.boots.seen(&check_in.boot_id),
+            // It lives.
+            replaced_by: None,
             ..self.clone()
         }
     }
@@ -76,6 +85,7 @@ pub struct NewMachine {
     pub hostname: Hostname,
     pub kernel: KernelBuild,
     pub agent_version: AgentVersion,
+    pub hardware: Option<HardwareId>,
 }
 
 impl TryFrom<EnrolRequest> for NewMachine {
@@ -87,6 +97,7 @@ impl TryFrom<EnrolRequest> for NewMachine {
             hostname: request.hostname.parse()?,
             kernel: request.kernel,
             agent_version: request.agent_version.parse()?,
+            hardware: request.hardware,
         })
     }
 }

@@ -13,6 +13,7 @@ mod hooks;
 mod leases;
 mod operators;
 mod plans;
+mod reinstalled;
 mod retention;
 mod rollouts;
 mod sign_in;
@@ -56,6 +57,7 @@ pub async fn run(store: Arc<dyn Store>) {
     plans::run(store).await;
     attention::run(store).await;
     copies::run(store).await;
+    reinstalled::run(store).await;
     retention::run(store).await;
 }
 
@@ -418,6 +420,7 @@ async fn enrol(
         hostname: format!("web-{number}").parse().expect("valid"),
         kernel: kernel("6.1.0-53-amd64"),
         agent_version: "0.1.0".parse().expect("valid"),
+        hardware: None,
     };
     store.enrol_machine(token, &new, at(2)).await
 }

@@ -123,6 +123,7 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
         hostname: "web-7".parse().unwrap(),
         kernel: serde_json::from_value(kernel).unwrap(),
         agent_version: "0.1.0".parse().unwrap(),
+        hardware: None,
     };
     let (token, now) = (secret.parse().unwrap(), SystemClock.now());
     service

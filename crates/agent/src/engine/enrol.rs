@@ -65,6 +65,10 @@ impl Engine {
         own.unwrap_or_else(|| self.facts.machine_id.clone())
     }
 
+    fn is_copy(&self) -> bool {
+        self.memory.state().own_id.is_some()
+    }
+
     /// Becomes a machine of its own: others check in with the same secret, because a disk was
     /// copied. Until it succeeds the shared secret serves; the account may have no room.
     pub(super) async fn split(&self, session: &Session) -> Result<(), Failure> {
@@ -97,6 +101,8 @@ impl Engine {
             hostname: self.facts.hostname.clone(),
             kernel: self.facts.kernel.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            // Copies of a virtual machine may have the same, and are known to be several.
+            hardware: self.kernel.hardware().filter(|_| !self.is_copy()),
         }
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::Errno;
 use suture_advisory::PatchVersion;
+use suture_protocol::HardwareId;
 
 use super::{LoadError, Privileged};
 use crate::config;
@@ -91,6 +92,10 @@ impl Privileged for HostKernel {
 
     fn tasks(&self, version: PatchVersion, side: Side) -> Vec<Task> {
         livepatch_sysfs::tasks(&self.paths, version, side)
+    }
+
+    fn hardware(&self) -> Option<HardwareId> {
+        facts::hardware_id(&self.paths)
     }
 
     fn kernel_log(&self) -> io::Result<File> {

@@ -102,6 +102,7 @@ fn answer(question: &Question, kernel: &dyn Privileged) -> (Answer, Option<Owned
         Question::Reverse(version) => done(kernel.reverse(version)),
         Question::Nudge(version) => Answer::of(kernel.nudge(version).map(Answer::Has)),
         Question::Tasks(version, side) => Answer::Tasks(kernel.tasks(version, side)),
+        Question::Hardware => Answer::Hardware(kernel.hardware()),
         Question::KernelLog => match kernel.kernel_log() {
             Ok(file) => return (Answer::File, Some(file.into())),
             Err(error) => Answer::of(Err(error)),
@@ -151,6 +152,10 @@ mod tests {
         let tasks = remote.tasks(version("104.1"), Side::Unpatched);
         assert_eq!((tasks.len(), tasks[0].name.as_str()), (1, "sh"));
         assert!(remote.kernel_log().is_err());
+        assert_eq!(remote.hardware(), None);
+        let uuid = b"4c4c4544-0051-3510-8052-b4c04f4a4d32\n";
+        tree.write("sys/class/dmi/id/product_uuid", uuid);
+        assert!(remote.hardware().is_some());
         tree.write("dev/kmsg", b"");
         assert!(remote.kernel_log().is_ok());
     }

@@ -11,6 +11,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
+use suture_protocol::HardwareId;
 
 use crate::failure::Failure;
 use crate::livepatch_sysfs::{Side, Task};
@@ -26,6 +27,7 @@ pub(super) enum Question {
     Reverse(PatchVersion),
     Nudge(PatchVersion),
     Tasks(PatchVersion, Side),
+    Hardware,
     KernelLog,
 }
 
@@ -36,6 +38,7 @@ pub(super) enum Answer {
     /// Whether the kernel has what was asked of it.
     Has(bool),
     Tasks(Vec<Task>),
+    Hardware(Option<HardwareId>),
     /// The file goes with the packet.
     File,
     /// An error number of the kernel's.

@@ -3,7 +3,7 @@
 //! ```text
 //!  keeper (root)  ◄── one question at a time, over a socket pair ──►  daemon (user `livepatch`)
 //!  proves and loads modules, reads                                    network, parsing, state,
-//!  other tasks' stacks, writes `enabled`                              journal, control socket
+//!  other tasks' stacks and the firmware's id, writes `enabled`        journal, control socket
 //! ```
 //!
 //! The keeper does not believe the daemon: it takes a version's number from it and nothing else.
@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io;
 
 use suture_advisory::PatchVersion;
+use suture_protocol::HardwareId;
 use thiserror::Error;
 
 use crate::failure::Failure;
@@ -46,6 +47,9 @@ pub trait Privileged: Send + Sync {
     /// The tasks that are on this side of the transition to `version`. Those that can't be read
     /// are left out.
     fn tasks(&self, version: PatchVersion, side: Side) -> Vec<Task>;
+
+    /// What the firmware calls this machine, if it calls it anything.
+    fn hardware(&self) -> Option<HardwareId>;
 
     /// The kernel's messages, open for reading without blocking.
     fn kernel_log(&self) -> io::Result<File>;

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use suture_advisory::PatchVersion;
+use suture_protocol::HardwareId;
 use tracing::warn;
 
 use super::message::{self, Answer, Question};
@@ -87,6 +88,17 @@ impl Privileged for RemoteKernel {
             Err(error) => {
                 warn!(%error, "the tasks in transition are not known");
                 Vec::new()
+            }
+        }
+    }
+
+    fn hardware(&self) -> Option<HardwareId> {
+        match self.ask(&Question::Hardware) {
+            Ok((Answer::Hardware(id), _)) => id,
+            Ok(_) => None,
+            Err(error) => {
+                warn!(%error, "the firmware's id of this machine is not known");
+                None
             }
         }
     }

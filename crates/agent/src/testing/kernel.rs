@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use suture_advisory::PatchVersion;
+use suture_protocol::HardwareId;
 
 use super::FakeTree;
 use crate::livepatch_sysfs::{self, Side, Task};
@@ -101,6 +102,10 @@ impl Privileged for FakeKernel {
 
     fn tasks(&self, version: PatchVersion, side: Side) -> Vec<Task> {
         livepatch_sysfs::tasks(&self.tree.paths(), version, side)
+    }
+
+    fn hardware(&self) -> Option<HardwareId> {
+        crate::facts::hardware_id(&self.tree.paths())
     }
 
     fn kernel_log(&self) -> io::Result<File> {

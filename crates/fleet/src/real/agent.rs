@@ -95,6 +95,7 @@ impl Agent {
             hostname: self.identity.hostname.clone(),
             kernel: self.identity.kernel.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            hardware: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,6 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn add(&mut self, turn: Self) {
-        self.times.extend(turn.times);
-        self.times.sort_unstable();
-        self.took += turn.took;
-        self.cpu += turn.cpu;
-    }
-
     pub fn rate(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
@@ -53,6 +47,16 @@ impl Load {
         let place = self.times.len() * percent / 100;
         let time = self.times.get(place).or(self.times.last());
         time.map_or(0.0, Duration::as_secs_f64) * 1000.0
+    }
+}
+
+/// Another turn.
+impl AddAssign for Load {
+    fn add_assign(&mut self, turn: Self) {
+        self.times.extend(turn.times);
+        self.times.sort_unstable();
+        self.took += turn.took;
+        self.cpu += turn.cpu;
     }
 }
 

@@ -29,6 +29,8 @@ pub struct OwnedMachine {
     pub over_limit: bool,
     /// Several machines check in as this one: its disk was copied.
     pub copied: bool,
+    /// Its system was installed anew, as another machine.
+    pub replaced: bool,
 }
 
 /// Whether a machine is in the early group of the patch that is current for its kernel.
@@ -68,6 +70,7 @@ impl OwnedMachine {
             withdrawn: applied.and_then(|version| withdrawn(machine, version, rollouts)),
             over_limit: machine.over_limit,
             copied: machine.boots.are_of_copies(),
+            replaced: machine.replaced_by.is_some(),
         }
     }
 }

@@ -78,6 +78,7 @@ async fn running(world: &World, store: &dyn Store) -> RolloutId {
         hostname: request.hostname.parse().unwrap(),
         kernel: kernel(),
         agent_version: "0.1.0".parse().unwrap(),
+        hardware: None,
     };
     let enrolled = store.enrol_machine(&token.secret, &new, now).await.unwrap();
     let report = CheckIn {

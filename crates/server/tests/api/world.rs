@@ -560,6 +560,7 @@ pub fn enrol_request(number: u8) -> EnrolRequest {
         hostname: format!("web-{number}"),
         kernel: kernel(),
         agent_version: "0.1.0".to_owned(),
+        hardware: None,
     }
 }
 

@@ -58,8 +58,9 @@ impl AttentionStore for Database {
 macro_rules! concerns {
     () => {
         "SELECT account_id, machine_id, 'apply-failed' AS concern FROM machine
-         WHERE state = 'apply-failed'
-         UNION ALL SELECT account_id, machine_id, 'silent' FROM machine WHERE checked_in_ms < $1
+         WHERE state = 'apply-failed' AND replaced_by IS NULL
+         UNION ALL SELECT account_id, machine_id, 'silent' FROM machine
+         WHERE checked_in_ms < $1 AND replaced_by IS NULL
          UNION ALL SELECT account_id, machine_id, 'over-limit' FROM machine WHERE over_limit"
     };
 }

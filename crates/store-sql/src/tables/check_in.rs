@@ -6,7 +6,7 @@
 //! between. Should the database refuse a batch for what is in it, each of its check-ins is tried
 //! alone, so that none fails for another's sake.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use suture_rollout::{
     Unit, choose,
 };
 use suture_store::{
-    Answer, CheckIn, GroupName, Machine, Plan, SecretHash, Sign, StoreError, shortened,
+    AccountId, Answer, CheckIn, GroupName, Machine, Plan, SecretHash, Sign, StoreError, shortened,
 };
 
 use super::caller::{self, Caller};
@@ -24,7 +24,7 @@ use super::course::{Courses, KnownCourse};
 use super::dialect::{self, Connection, Database};
 use super::exposure::{self, Exposure};
 use super::finding::{self, FINISHED, Finding};
-use super::machine::Heard;
+use super::machine::{self, Heard};
 use super::{account, event, group, kernels, silence};
 use crate::group_commit::Job;
 
@@ -119,6 +119,8 @@ struct Changes {
     courses: Vec<Course>,
     heard: Heard,
     exposures: Vec<Exposure>,
+    /// Of machines that had been replaced and live.
+    have_more: BTreeSet<AccountId>,
 }
 
 /// As many statements for many as for one, but for their events: each of those is rare.
@@ -143,6 +145,7 @@ async fn check_ins(
         courses: of_rollouts.collect(),
         heard: Heard::default(),
         exposures: Vec::new(),
+        have_more: BTreeSet::new(),
     };
     let mut answers = Vec::with_capacity(batch.len());
     for report in batch {
@@ -154,7 +157,10 @@ async fn check_ins(
         });
     }
     changes.heard.write(&mut *connection).await?;
-    exposure::add(connection, &changes.exposures).await?;
+    exposure::add(&mut *connection, &changes.exposures).await?;
+    for account in changes.have_more {
+        machine::take_place_again(&mut *connection, account).await?;
+    }
     Ok(answers)
 }
 
@@ -193,6 +199,9 @@ async fn check_in(
     let choice = choice(caller, &machine, report, policy, &changes.courses);
     if let Some(rollout) = choice.exposes {
         changes.expose(&machine, rollout, choice.early, *now);
+    }
+    if caller.machine.replaced_by.is_some() {
+        changes.have_more.insert(machine.account);
     }
     changes.heard.add(&caller.machine, machine.clone());
     let goal = match &choice.offer {

@@ -58,6 +58,16 @@ impl FleetStore for Database {
         ))
     }
 
+    async fn release_replaced(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Machine>, StoreError> {
+        transaction!(self, |connection| machine::release_replaced(
+            connection, limit, now
+        ))
+    }
+
     async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError> {
         fleet::samples(&mut *self.read().await?, since).await
     }

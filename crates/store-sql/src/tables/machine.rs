@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::FromRow;
 use suture_kernel::KernelBuild;
-use suture_protocol::MachineId;
+use suture_protocol::{HardwareId, MachineId};
 use suture_store::{
     Account, AccountId, AccountToken, Action, Actor, AuditEntry, Enrolment, FailureText, GroupName,
     InconsistentRow, LastCheckIn, Machine, MachineSecret, NewMachine, ReportedState, SecretHash,
@@ -24,7 +24,7 @@ macro_rules! with_columns {
         concat!(
             $before,
             " account_id, machine_id, hostname, release, architecture, build_id, agent_version,
-              token_id, created_ms, enrolled_ms, group_name, over_limit, boots, steady_since_ms, checked_in_ms,
+              token_id, created_ms, enrolled_ms, group_name, over_limit, replaced_by, boots, steady_since_ms, checked_in_ms,
               boot_id, boot_ms, state, applied, failure ",
             $after
         )
@@ -47,6 +47,7 @@ pub struct MachineRow {
     enrolled_ms: i64,
     group_name: Option<String>,
     over_limit: bool,
+    replaced_by: Option<String>,
     boots: String,
     steady_since_ms: i64,
     #[sqlx(flatten)]
@@ -83,6 +84,7 @@ impl TryFrom<MachineRow> for Machine {
             enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
             group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
             over_limit: row.over_limit,
+            replaced_by: parse_option(TABLE, "replaced_by", row.replaced_by.as_deref())?,
             boots: parse(TABLE, "boots", &row.boots)?,
             steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
             last_check_in: row.check_in.try_into()?,
@@ -128,10 +130,14 @@ pub async fn enrol(
     let grant = token::authenticate(&mut *connection, token).await?;
     let before = find(&mut *connection, grant.account.id, &new.id).await?;
     let renewed = before.is_some();
+    let mut replaced = None;
     match &before {
         // Its last check-in is forgotten below; a silence since then is not.
         Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
-        None => check_limit(&mut *connection, &grant.account).await?,
+        None => {
+            replaced = replace(&mut *connection, grant.account.id, new).await?;
+            check_limit(&mut *connection, &grant.account).await?;
+        }
     }
     let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     let of = (grant.account.id, grant.token.id);
@@ -142,13 +148,67 @@ pub async fn enrol(
         Action::EnrolMachine
     };
     let by = Actor::Token(grant.token.id);
-    audit::add(connection, line(&machine, action, &by, now)).await?;
+    let line = AuditEntry {
+        reason: replaced
+            .as_ref()
+            .map(|old| format!("installed anew, was {}", old.id)),
+        ..line(&machine, action, &by, now)
+    };
+    audit::add(&mut *connection, line).await?;
+    if before.is_some_and(|before| before.replaced_by.is_some()) {
+        take_place_again(&mut *connection, grant.account.id).await?;
+    }
+    let machine = match replaced.and_then(|old| old.group) {
+        Some(group) => {
+            let id = &machine.id;
+            set_group(connection, grant.account.id, id, Some(&group), &by, now).await?
+        }
+        None => machine,
+    };
     Ok(Enrolment {
         machine,
         secret,
         plan: grant.account.plan,
         renewed,
     })
+}
+
+/// Takes its place from the machine that has the new one's hardware, if there is one: the system
+/// there was installed anew. Should both live, the other is heard of soon and has a place again.
+async fn replace(
+    connection: &mut Connection,
+    account: AccountId,
+    new: &NewMachine,
+) -> Result<Option<Machine>, StoreError> {
+    let Some(hardware) = &new.hardware else {
+        return Ok(None);
+    };
+    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
+        "UPDATE machine SET replaced_by = $3 WHERE account_id = $1 AND machine_id =
+             (SELECT m.machine_id FROM machine m
+              WHERE m.account_id = $1 AND m.hardware = $2 AND m.replaced_by IS NULL
+              ORDER BY coalesce(m.checked_in_ms, m.enrolled_ms) DESC, m.machine_id LIMIT 1)
+         RETURNING",
+        ""
+    ))
+    .bind(account.to_string())
+    .bind(hardware.as_str())
+    .bind(new.id.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(database("find a machine by its hardware"))?;
+    Ok(row.map(Machine::try_from).transpose()?)
+}
+
+/// A machine that was replaced is there after all, so the account may have more than it covers.
+pub async fn take_place_again(
+    connection: &mut Connection,
+    account: AccountId,
+) -> Result<(), StoreError> {
+    let limit = account::by_id(&mut *connection, account)
+        .await?
+        .machine_limit();
+    mark_over_limit(connection, account, limit).await
 }
 
 /// The audit log's line of a change to a machine.
@@ -184,11 +244,13 @@ async fn check_limit(connection: &mut Connection, account: &Account) -> Result<(
     let Some(limit) = account.machine_limit() else {
         return Ok(());
     };
-    let enrolled: i64 = sqlx::query_scalar("SELECT count(*) FROM machine WHERE account_id = $1")
-        .bind(account.id.to_string())
-        .fetch_one(connection)
-        .await
-        .map_err(database("count machines"))?;
+    let enrolled: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM machine WHERE account_id = $1 AND replaced_by IS NULL",
+    )
+    .bind(account.id.to_string())
+    .fetch_one(connection)
+    .await
+    .map_err(database("count machines"))?;
     if enrolled < i64::from(limit) {
         Ok(())
     } else {
@@ -209,11 +271,11 @@ pub async fn mark_over_limit(
     let statements = [
         "UPDATE machine SET over_limit = FALSE
          WHERE account_id = $1 AND over_limit AND machine_id IN
-             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1
+             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1 AND m.replaced_by IS NULL
               ORDER BY m.created_ms, m.machine_id LIMIT $2)",
         "UPDATE machine SET over_limit = TRUE
-         WHERE account_id = $1 AND NOT over_limit AND machine_id NOT IN
-             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1
+         WHERE account_id = $1 AND NOT over_limit AND replaced_by IS NULL AND machine_id NOT IN
+             (SELECT m.machine_id FROM machine m WHERE m.account_id = $1 AND m.replaced_by IS NULL
               ORDER BY m.created_ms, m.machine_id LIMIT $2)",
     ];
     let limit = limit.map_or(i64::MAX, i64::from);
@@ -240,10 +302,7 @@ async fn let_in(connection: &mut Connection, account: AccountId) -> Result<(), S
     if !waiting {
         return Ok(());
     }
-    let limit = account::by_id(&mut *connection, account)
-        .await?
-        .machine_limit();
-    mark_over_limit(connection, account, limit).await
+    take_place_again(connection, account).await
 }
 
 async fn upsert(
@@ -255,8 +314,9 @@ async fn upsert(
 ) -> Result<Machine, StoreError> {
     let row: MachineRow = sqlx::query_as(with_columns!(
         "INSERT INTO machine (account_id, machine_id, hostname, release, architecture, build_id,
-             agent_version, token_id, secret_sha256, created_ms, enrolled_ms, steady_since_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10)
+             agent_version, token_id, secret_sha256, created_ms, enrolled_ms, steady_since_ms,
+             hardware)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $10, $12)
          ON CONFLICT (account_id, machine_id) DO UPDATE SET
              hostname = excluded.hostname, release = excluded.release,
              architecture = excluded.architecture, build_id = excluded.build_id,
@@ -266,7 +326,8 @@ async fn upsert(
                  WHEN $10 - coalesce(machine.checked_in_ms, machine.enrolled_ms) > $11 THEN $10
                  ELSE machine.steady_since_ms END,
              checked_in_ms = NULL, boot_id = NULL, boot_ms = NULL, state = NULL,
-             applied = NULL, failure = NULL, boots = ''
+             applied = NULL, failure = NULL, boots = '', hardware = excluded.hardware,
+             replaced_by = NULL
          RETURNING",
         ""
     ))
@@ -281,6 +342,7 @@ async fn upsert(
     .bind(secret.as_bytes().as_slice())
     .bind(now.as_millisecond())
     .bind(Machine::SILENCE_SECS * 1000)
+    .bind(new.hardware.as_ref().map(HardwareId::as_str))
     .fetch_one(connection)
     .await
     .map_err(database("enrol a machine"))?;
@@ -406,7 +468,8 @@ const REPORT: &str = concat!(
          checked_in_ms = CAST(r.value ->> 6 AS bigint), boot_id = r.value ->> 7,
          boot_ms = CAST(r.value ->> 8 AS bigint), state = r.value ->> 9,
          applied = r.value ->> 10, failure = r.value ->> 11,
-         steady_since_ms = CAST(r.value ->> 12 AS bigint), boots = r.value ->> 13
+         steady_since_ms = CAST(r.value ->> 12 AS bigint), boots = r.value ->> 13,
+         replaced_by = NULL
      FROM ",
     each_row!("$1"),
     " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
@@ -496,6 +559,8 @@ pub async fn split(
         hostname: shared.hostname.clone(),
         kernel: shared.kernel.clone(),
         agent_version: shared.agent_version.clone(),
+        // Copies of a virtual machine may have the same, and are known to be several.
+        hardware: None,
     };
     let own = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     let of = (account.id, shared.token);
@@ -609,12 +674,46 @@ pub async fn release_silent(
     .fetch_all(&mut *connection)
     .await
     .map_err(database("find silent machines"))?;
+    release_each(connection, rows, now).await
+}
+
+/// Releases machines whose hardware another has taken, and that were not heard of for
+/// [`Machine::REPLACED_SECS`], at most so many.
+pub async fn release_replaced(
+    connection: &mut Connection,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<Machine>, StoreError> {
+    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine m
+         WHERE replaced_by IS NOT NULL AND coalesce(checked_in_ms, enrolled_ms) < $1
+             AND NOT EXISTS (SELECT 1 FROM machine n WHERE n.account_id = m.account_id
+                 AND n.machine_id = m.replaced_by AND n.enrolled_ms >= $1)
+         ORDER BY account_id, machine_id LIMIT $2"
+    ))
+    .bind(now.as_millisecond() - Machine::REPLACED_SECS * 1000)
+    .bind(i64::from(limit))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(database("find replaced machines"))?;
+    release_each(connection, rows, now).await
+}
+
+async fn release_each(
+    connection: &mut Connection,
+    rows: Vec<MachineRow>,
+    now: Timestamp,
+) -> Result<Vec<Machine>, StoreError> {
     let mut released = Vec::with_capacity(rows.len());
     for row in rows {
         let machine = Machine::try_from(row)?;
         let heard = machine.last_check_in.as_ref().map(|report| report.at);
         let heard = heard.unwrap_or(machine.enrolled);
-        let why = Some(format!("not heard of since {heard}"));
+        let why = Some(match &machine.replaced_by {
+            Some(new) => format!("installed anew as {new}, not heard of since {heard}"),
+            None => format!("not heard of since {heard}"),
+        });
         let (account, id) = (machine.account, &machine.id);
         let gone = remove(&mut *connection, account, id, &Actor::Service, why, now).await?;
         released.push(gone);
