@@ -42,6 +42,7 @@ pub struct VmBuilder {
     kernel_arguments: Vec<String>,
     hostname: String,
     machine_id: String,
+    system_uuid: Option<String>,
     network: bool,
     disk: Option<Disk>,
     memory_mib: u32,
@@ -63,6 +64,7 @@ impl VmBuilder {
             kernel_arguments: Vec::new(),
             hostname: "guest".to_owned(),
             machine_id: "6d1f2c0a9b8e47d3a5c4f3e2d1b0a987".to_owned(),
+            system_uuid: None,
             network: true,
             disk: None,
             memory_mib: 512,
@@ -119,6 +121,13 @@ impl VmBuilder {
     /// `/etc/machine-id`: 32 lowercase hex digits, the same at every boot.
     pub fn machine_id(mut self, id: &str) -> Self {
         id.clone_into(&mut self.machine_id);
+        self
+    }
+
+    /// What the firmware calls the machine, as `4c4c4544-0051-3510-8052-b4c04f4a4d32`
+    /// (default: nothing).
+    pub fn system_uuid(mut self, uuid: &str) -> Self {
+        self.system_uuid = Some(uuid.to_owned());
         self
     }
 
@@ -232,6 +241,7 @@ impl VmBuilder {
             port,
             disk: self.disk.as_ref().map(|disk| disk.image.clone()),
             drop_writes: self.is_system(),
+            system_uuid: self.system_uuid.clone(),
             folder: folder.to_owned(),
         })
     }

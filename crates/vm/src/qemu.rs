@@ -36,6 +36,7 @@ pub struct Machine {
     pub disk: Option<PathBuf>,
     /// Whether the disk image stays as it is, whatever the machine writes.
     pub drop_writes: bool,
+    pub system_uuid: Option<String>,
     /// The sockets lie here.
     pub folder: PathBuf,
 }
@@ -84,6 +85,9 @@ impl Machine {
         line.option("-initrd", "", &self.initramfs, false);
         line.words(&["-append", &self.kernel_command_line()]);
         self.serial_ports(&mut line);
+        if let Some(uuid) = &self.system_uuid {
+            line.words(&["-uuid", uuid]);
+        }
         if self.network {
             line.words(&["-netdev", &format!("user,id={NETWORK_ID}")]);
             line.words(&[
@@ -309,6 +313,7 @@ mod tests {
             port: Port::Virtio,
             disk: Some("/k/a,b.img".into()),
             drop_writes: false,
+            system_uuid: None,
             folder: "/f".into(),
         }
     }

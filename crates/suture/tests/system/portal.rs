@@ -14,6 +14,8 @@ use crate::site::{Site, assert_kernel_is_well};
 const EMAIL: &str = "ada@example.org";
 const PASSWORD: &str = "four slow grey geese";
 const HOOK_PATH: &str = "T024BE7LD-B01-nine-red-foxes";
+/// What the firmware calls the machine.
+const SYSTEM_UUID: &str = "4c4c4544-0051-3510-8052-b4c04f4a4d32";
 const HOOK_SECRET: &str = "whsec_Ml8rcSpTZcxPdnmc5qhQ1dCYvUdhXgTmW8nF0jx2b6c=";
 
 /// Waits until the server logs a line with these words.
@@ -26,6 +28,17 @@ fn until_logged(site: &Site, words: &str) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
     anyhow::bail!("the server never logged `{words}`")
+}
+
+/// Another system on the same hardware, as far as the agent can see: other machine id, nothing kept.
+fn install_anew(guest: &Guest) -> anyhow::Result<()> {
+    let script = "set -e; killall livepatch; \
+        while pidof livepatch >/dev/null; do usleep 50000; done; \
+        rm -rf /run/livepatch/livepatchd.sock /var/lib/livepatch; \
+        printf '%032x\\n' 11 > /etc/machine-id";
+    let changed = guest.vm.shell(script)?;
+    anyhow::ensure!(changed.success(), "{changed:?}");
+    guest.start_daemon()
 }
 
 /// What a link from an e-mail proves.
@@ -81,7 +94,8 @@ async fn who_registers_sees_their_machine_come_and_change() -> anyhow::Result<()
 
     page.goto(&format!("{}/machines", server.url())).await?;
     browser.until_it_says("None yet").await?;
-    let guest = block_in_place(|| Guest::boot(site.machine(&server)?))?;
+    let machine = site.machine(&server)?.system_uuid(SYSTEM_UUID);
+    let guest = block_in_place(|| Guest::boot(machine))?;
     let enabled = block_in_place(|| guest.livepatch(&["enable", token]))?;
     assert!(enabled.success(), "{enabled:?}\n{}", guest.daemon_log());
     browser.until_it_says(site.picked.release.as_str()).await?;
@@ -142,6 +156,12 @@ async fn who_registers_sees_their_machine_come_and_change() -> anyhow::Result<()
     block_in_place(|| assert_at_home(&site.vendor.path("."), &secrets));
     let others: Vec<_> = secrets.iter().filter(|it| it.text != own.trim()).collect();
     block_in_place(|| assert_machine_keeps_its_own(&guest, own.trim(), &others));
+
+    block_in_place(|| install_anew(&guest))?;
+    let enabled = block_in_place(|| guest.livepatch(&["enable", token]))?;
+    assert!(enabled.success(), "{enabled:?}\n{}", guest.daemon_log());
+    page.goto(&format!("{}/machines", server.url())).await?;
+    browser.until_it_says("was installed anew").await?;
     assert_kernel_is_well(&guest);
     browser.close().await?;
     block_in_place(|| server.stop())
