@@ -119,6 +119,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(operator_keys::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(hooks::list))
+        .routes(routes!(hooks::test))
         .routes(routes!(machines::enrol))
         .routes(routes!(machines::split))
         .routes(routes!(machines::release_self))

@@ -1,7 +1,9 @@
 //! `suture admin` on a database and at a running service: the same commands, the same answers.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -22,6 +24,15 @@ struct Service {
     _stop: oneshot::Sender<()>,
 }
 
+/// A file with a hook where nobody listens.
+fn hooks(path: &Path) -> PathBuf {
+    let text = "[[hook]]\nname = 'on-call'\nkind = 'webhook'\nurl = 'http://127.0.0.1:9/'\n\
+                secret = 'whsec_Ml8rcSpTZcxPdnmc5qhQ1dCYvUdhXgTmW8nF0jx2b6c='\n";
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    path.to_owned()
+}
+
 impl Service {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -35,7 +46,8 @@ impl Service {
         std::fs::write(at("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         let (cert, key) = (at("cert.pem"), at("key.pem"));
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = ServerConfig::new(listen, Tls::Pem { cert, key }, at("repository"));
+        let mut config = ServerConfig::new(listen, Tls::Pem { cert, key }, at("repository"));
+        config.hooks = Some(hooks(&at("hooks.toml")));
         let (ready, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
@@ -246,4 +258,24 @@ async fn what_cannot_be_done_is_told_with_a_way_out() {
     }
     let nothing = refusal(&service.at_server(&service.key, &["policy", "slow"]));
     assert!(nothing.contains("--none"), "{nothing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_are_asked_of_the_running_service() {
+    let service = Service::new().await;
+    let listed = text(&service.done(&["hooks"]));
+    assert_eq!(listed, "on-call\twebhook at 127.0.0.1\tnever\t0\t-");
+    let untaken = service.at_server(&service.key, &["test-hook", "on-call"]);
+    let refused = refusal(&untaken);
+    assert!(refused.contains("test of `on-call` failed"), "{refused}");
+    let said = String::from_utf8_lossy(&untaken.stdout);
+    assert!(
+        said.starts_with("on-call did not take the test: "),
+        "{said}"
+    );
+    let unknown = service.at_server(&service.key, &["test-hook", "nobody"]);
+    let unknown = refusal(&unknown);
+    assert!(unknown.contains("has none with this name"), "{unknown}");
+    let here = refusal(&service.on_database(&["hooks"]));
+    assert!(here.contains("--server"), "{here}");
 }

@@ -7,13 +7,12 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::hooks::views;
+use super::hooks::{tested, views};
 use crate::config::Setting;
 use crate::html::{Nav, PageResult, private};
 use crate::operator::OperatorSession;
 use crate::own_form::OperatorsForm;
 use crate::picture::number;
-use crate::problem::ApiError;
 use crate::session::{Session, form_token};
 use crate::state::AppState;
 use crate::view::HookView;
@@ -85,12 +84,6 @@ pub async fn test_hook(
     State(app): State<AppState>,
     OperatorsForm { session, form, .. }: OperatorsForm<TestForm>,
 ) -> PageResult<Response> {
-    let hooks = app.hooks.all();
-    let hook = hooks.iter().find(|hook| hook.name.as_str() == form.name);
-    let hook = hook.ok_or(ApiError::NoSuchHook)?;
-    let outcome = match app.hooks.test(hook, app.clock.now()).await {
-        Ok(()) => format!("{} took the test.", hook.name),
-        Err(why) => format!("{} did not take the test: {why}.", hook.name),
-    };
-    page(&app, &session, Some(outcome)).await
+    let outcome = tested(&app, &form.name).await?;
+    page(&app, &session, Some(outcome.to_string())).await
 }

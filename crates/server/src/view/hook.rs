@@ -1,5 +1,7 @@
 //! Hooks as operators see them.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_store::HookState;
@@ -22,6 +24,23 @@ pub struct HookView {
     pub given_up: u64,
     /// None: it took everything so far.
     pub trouble: Option<HookTroubleView>,
+}
+
+/// How a hook took a message that only says that it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookTestView {
+    pub name: String,
+    /// Why it was not taken, in words; none: it was.
+    pub trouble: Option<String>,
+}
+
+impl fmt::Display for HookTestView {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.trouble {
+            None => write!(formatter, "{} took the test.", self.name),
+            Some(why) => write!(formatter, "{} did not take the test: {why}.", self.name),
+        }
+    }
 }
 
 /// Why a hook was not told.

@@ -25,7 +25,7 @@ pub use event::{EventPage, EventView};
 pub use fleet::{Counted, FleetMoment, FleetView};
 pub use group::{GroupView, PolicyView};
 pub use harm::{HarmRow, Rate, RateUnit};
-pub use hook::{HookTroubleView, HookView};
+pub use hook::{HookTestView, HookTroubleView, HookView};
 pub use kernel::{CoveredKernel, CoveredKernels};
 pub use listed::{
     AccountPage, AccountSummary, AuditLine, AuditPage, MachinePage, MachineRow, OperatorKeySummary,

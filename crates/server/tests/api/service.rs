@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 100] = [
+const ROUTES: [(&str, &str); 101] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -92,6 +92,7 @@ const ROUTES: [(&str, &str); 100] = [
     ("get", "/v1/groups"),
     ("put", "/v1/groups/{name}/policy"),
     ("get", "/v1/hooks"),
+    ("post", "/v1/hooks/{name}/test"),
     ("get", "/v1/kernels"),
     ("post", "/v1/machines"),
     ("delete", "/v1/machines/self"),

@@ -8,8 +8,8 @@ use suture_protocol::MachineId;
 use suture_rollout::EarlyPreference;
 use suture_server::lists;
 use suture_server::view::{
-    AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, GroupView, MachinePage,
-    MachineRow, OperatorKeySummary, PolicyView, TokenSummary, read_place,
+    AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, GroupView, HookTestView,
+    HookView, MachinePage, MachineRow, OperatorKeySummary, PolicyView, TokenSummary, read_place,
 };
 use suture_store::{
     Account, AccountQuery, Actor, GroupName, MachineQuery, NewAccount, Plan, Store, TokenLabel,
@@ -115,6 +115,26 @@ impl Desk {
                 Ok(groups.iter().map(GroupView::from).collect())
             }
             Self::Service(client) => client.get(&["groups"], &[]),
+        }
+    }
+
+    pub fn hooks(&self) -> anyhow::Result<Vec<HookView>> {
+        self.service_for_hooks()?.get(&["hooks"], &[])
+    }
+
+    pub fn test_hook(&self, name: &str) -> anyhow::Result<HookTestView> {
+        let path = ["hooks", name, "test"];
+        self.service_for_hooks()?.send("POST", &path, &json!({}))
+    }
+
+    /// Hooks are in a file that the running service was started with.
+    fn service_for_hooks(&self) -> anyhow::Result<&Client> {
+        match self {
+            Self::Service(client) => Ok(client),
+            Self::Database { .. } => anyhow::bail!(
+                "a database knows no hooks: they are in the file of the running service, which \
+                 --server asks"
+            ),
         }
     }
 

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use suture_server::view::{
-    AccountSummary, AuditLine, FleetView, GroupView, MachineRow, OperatorKeySummary, PolicyView,
-    TokenSummary,
+    AccountSummary, AuditLine, FleetView, GroupView, HookTestView, HookView, MachineRow,
+    OperatorKeySummary, PolicyView, TokenSummary,
 };
 
 use crate::cli::output::print;
@@ -63,6 +63,22 @@ impl Line for AccountSummary {
 impl Line for GroupView {
     fn line(&self) -> String {
         format!("{}\t{}\t{}", self.name, self.machines, self.policy.line())
+    }
+}
+
+impl Line for HookView {
+    fn line(&self) -> String {
+        let (name, target, given_up) = (&self.name, &self.target, self.given_up);
+        let told = self.told.map_or("never".to_owned(), |at| at.to_string());
+        let trouble = self.trouble.as_ref();
+        let trouble = trouble.map_or("-", |trouble| trouble.what.as_str());
+        format!("{name}\t{target}\t{told}\t{given_up}\t{trouble}")
+    }
+}
+
+impl Line for HookTestView {
+    fn line(&self) -> String {
+        self.to_string()
     }
 }
 

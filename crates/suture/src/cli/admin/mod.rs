@@ -86,6 +86,14 @@ enum Command {
     Groups,
     /// Set what holds for a group's machines from their next check-in on: they only ever wait.
     Policy(PolicyArgs),
+    /// List what the service's operators are told by: name, where, when it was told last, what
+    /// was given up, trouble.
+    Hooks,
+    /// Send a hook a message that only says that it works.
+    TestHook {
+        /// As `suture admin hooks` lists it.
+        name: String,
+    },
     /// Keys by which operators change rollouts in a browser or over the API.
     #[command(subcommand)]
     OperatorKey(OperatorKeyCommand),
@@ -231,6 +239,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             desk.set_group(&email, &machine, group.as_ref()).await?;
             let group = group.map_or("no group".to_owned(), |name| name.to_string());
             done(format, &group, &machine.to_string())
+        }
+        Command::Hooks => format.list(&desk.hooks()?),
+        Command::TestHook { name } => {
+            let outcome = desk.test_hook(&name)?;
+            format.show(&outcome)?;
+            anyhow::ensure!(outcome.trouble.is_none(), "the test of `{name}` failed");
+            Ok(())
         }
         Command::Groups => format.list(&desk.groups().await?),
         Command::Policy(args) => {
