@@ -110,6 +110,11 @@ fn of_changed(old: &Unit, original: usize, after: &Section) -> Option<Refusal> {
     }
 }
 
+/// Whether nothing speaks against redirecting a function of the running kernel.
+pub(crate) fn is_redirectable(old: &Unit, original: usize) -> bool {
+    of_changed(old, original, old.section_of(original)).is_none()
+}
+
 /// `.text.foo`, `.text.unlikely.foo` and `.text.hot.foo` are one and the same to the kernel.
 pub(crate) fn code_class(section: &str) -> &str {
     if section == ".text" || section.starts_with(".text.") {

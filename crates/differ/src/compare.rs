@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
+use crate::constants::{Constants, take_along};
 use crate::correlate::{pair_functions, pair_named_data, pair_statics};
 use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
@@ -109,6 +110,8 @@ pub(crate) struct Analysis<'a> {
     pub doubtful: HashSet<usize>,
     /// What the fix's author answers for.
     pub ignored: Ignored,
+    /// Constants that change and go along with the functions that read them.
+    pub constants: Vec<String>,
     /// Functions that changed, or belong to one that did, and are ignored.
     spared: BTreeSet<usize>,
     pub refusals: Vec<Refusal>,
@@ -127,12 +130,21 @@ impl<'a> Analysis<'a> {
         data_checks::learn_from_content(&mut matcher);
         let doubtful = pair_statics(&mut matcher);
         let original_function = matcher.functions.iter().map(|(&a, &b)| (b, a)).collect();
+        let changed = Constants {
+            matcher: &matcher,
+            entries: &units.new_entries,
+            ignored: &ignored,
+            original_function: &original_function,
+        };
+        let taken = changed.taken_along();
+        let constants = take_along(&mut matcher, &mut status, taken);
         let mut analysis = Self {
             matcher,
             status,
             original_function,
             doubtful,
             ignored,
+            constants,
             spared,
             refusals: Vec::new(),
         };

@@ -5,11 +5,13 @@
 //! does so per unit (6.1), already processed by objtool. What is not understood is refused
 //! ([`Refusal`]): a wrong patch is worse than none.
 
+mod address_flow;
 mod alone;
 mod chunk;
 mod code;
 mod code_checks;
 mod compare;
+mod constants;
 mod correlate;
 mod data_checks;
 mod elf_file;
@@ -25,6 +27,7 @@ mod matcher;
 mod names;
 pub mod object;
 mod post_link;
+mod readers;
 mod refusal;
 mod relocation_table;
 mod report;

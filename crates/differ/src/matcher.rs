@@ -61,6 +61,13 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    /// Forgets the original of a patched unit's object.
+    pub fn part_data(&mut self, new: usize) {
+        if let Some(old) = self.data_back.remove(&new) {
+            self.data.remove(&old);
+        }
+    }
+
     /// The original of a patched unit's variable.
     pub fn original_data(&self, new: usize) -> Option<usize> {
         self.data_back.get(&new).copied()

@@ -41,6 +41,8 @@ pub struct Report {
     pub refusals: Vec<ReportedRefusal>,
     /// What the fix's author answers for.
     pub ignored: Vec<IgnoredThing>,
+    /// Constants that change and go along with the functions that read them.
+    pub constants: Vec<String>,
     /// The extracted object, if a patch can be made.
     #[serde(skip)]
     pub object: Option<Vec<u8>>,
@@ -128,6 +130,7 @@ pub fn report(
         undefined: Vec::new(),
         refusals: Vec::new(),
         ignored: analysis.ignored_things(),
+        constants: analysis.constants.clone(),
         object: None,
     };
     match extraction {

@@ -20,6 +20,8 @@ pub struct Verdict {
     pub refusals: Vec<JudgedRefusal>,
     /// What the fix's author answers for.
     pub ignored: Vec<IgnoredThing>,
+    /// Constants that change and go along with the functions that read them.
+    pub constants: Vec<String>,
     /// What the verdict can't know.
     pub guesses: &'static str,
 }
@@ -87,6 +89,7 @@ impl Verdict {
             objects: Vec::new(),
             refusals: Vec::new(),
             ignored: Vec::new(),
+            constants: Vec::new(),
             guesses: GUESSES,
         }
     }
@@ -103,6 +106,7 @@ impl Verdict {
         })?;
         let calls = Calls::of(&parse(&unit.source, &unit.original)?);
         self.ignored.extend(report.ignored);
+        self.constants.extend(report.constants);
         let changed = report.functions.into_iter();
         let judged = changed
             .filter(|function| function.status != FunctionStatus::Same)
@@ -193,6 +197,12 @@ impl Display for Verdict {
         }
         for thing in &self.ignored {
             writeln!(f, "{thing}")?;
+        }
+        for constant in &self.constants {
+            writeln!(
+                f,
+                "goes along: the constant `{constant}`, with all functions that read it"
+            )?;
         }
         if self.objects.is_empty() {
             return Ok(());

@@ -20,6 +20,12 @@ impl Display for Report {
         for thing in &self.ignored {
             writeln!(f, "{thing}")?;
         }
+        for constant in &self.constants {
+            writeln!(
+                f,
+                "goes along: the constant `{constant}`, with all functions that read it"
+            )?;
+        }
         if self.outcome == Outcome::Patch {
             writeln!(f, "{} livepatch relocations", self.relocations.len())?;
         }

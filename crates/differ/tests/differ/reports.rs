@@ -70,6 +70,7 @@ fn a_patch_is_told_in_full() {
     assert!(report.object.is_some());
     assert_snapshot!(json(&report), @r#"
     {
+      "constants": [],
       "functions": [
         {
           "name": "fixed",
@@ -108,6 +109,7 @@ fn a_refusal_has_a_name_a_place_and_advice() {
     let report = report_case("changed-size");
     assert_snapshot!(json(&report), @r#"
     {
+      "constants": [],
       "functions": [
         {
           "name": "user",
@@ -132,6 +134,19 @@ fn a_refusal_has_a_name_a_place_and_advice() {
       "undefined": []
     }
     "#);
+}
+
+#[test]
+fn constants_that_go_along_are_listed() {
+    assert_snapshot!(text(&report_case("constant-of-readers")), @r"
+    a live patch can be made
+      changed  parse
+      changed  weigh
+      changed  sum
+    goes along: the constant `rules`, with all functions that read it
+    goes along: the constant `weights`, with all functions that read it
+    0 livepatch relocations
+    ");
 }
 
 #[test]
