@@ -69,6 +69,12 @@ impl Changes {
         self.diffs.get(path).map(String::as_str)
     }
 
+    /// A file as it is after the change.
+    pub fn patched(&self, path: &str) -> Option<String> {
+        let bytes = std::fs::read(self.sources[1].join(path)).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Parts of changed headers: those hunks that add a line with one of the names as a word, and
     /// all of a header that is itself named.
     pub fn headers_with(&self, names: &[String]) -> Vec<Part> {

@@ -3,7 +3,7 @@
 //! Between two source packages of a series lie some hundred small fixes. Each `.c` file that
 //! differs and that the stock kernel of the older version is compiled from is one fix here; with
 //! the headers and files that it needs where it does not compile alone. Each result is a line of
-//! JSON, so that a run can be continued.
+//! JSON, so that a run can be continued; what another build of this program found is tried again.
 
 mod changes;
 mod holes;
@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use suture_factory::archive::Archive;
-use suture_factory::{Log, Silent, Suite, default_cache, stock_releases, with_workbench};
+use suture_factory::{
+    Log, Silent, Suite, default_cache, sha256_hex, stock_releases, with_workbench,
+};
 use suture_kernel::KernelRelease;
 
 use crate::changes::Changes;
@@ -25,7 +27,7 @@ use crate::holes::Hole;
 use crate::row::{Attempt, Case, Row};
 
 const USAGE: &str = "usage: bench_coverage [--suite SUITE] [--series 6.1] [--from VERSION] [--to VERSION] \
-    [--results FILE] [--resume] [--sample N] [--seed S] [--minutes M] [--only PATH] \
+    [--results FILE] [--resume] [--keep-built] [--sample N] [--seed S] [--minutes M] [--only PATH] \
     [--holes FILE] [--load-each N]";
 
 /// Settings from the command line.
@@ -36,7 +38,10 @@ struct Options {
     from: Option<String>,
     to: Option<String>,
     results: PathBuf,
+    /// Results of this very build of the program are kept.
     resume: bool,
+    /// And modules that another build of it made.
+    keep_built: bool,
     sample: Option<usize>,
     seed: u64,
     minutes: Option<u64>,
@@ -56,6 +61,7 @@ impl Options {
             to: None,
             results: "target/coverage.jsonl".into(),
             resume: false,
+            keep_built: false,
             sample: None,
             seed: 1,
             minutes: None,
@@ -72,6 +78,10 @@ impl Options {
                 "--to" => options.to = Some(value()?),
                 "--results" => options.results = value()?.into(),
                 "--resume" => options.resume = true,
+                "--keep-built" => {
+                    options.resume = true;
+                    options.keep_built = true;
+                }
                 "--sample" => options.sample = Some(value()?.parse()?),
                 "--seed" => options.seed = value()?.parse()?,
                 "--minutes" => options.minutes = Some(value()?.parse()?),
@@ -118,6 +128,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// What tells this build of the program from another, whose answers may differ: the hash of its
+/// file.
+fn program() -> Result<String> {
+    let path = std::env::current_exe()?;
+    Ok(sha256_hex(&std::fs::read(path)?))
+}
+
 fn steps(archive: &Archive, options: &Options) -> Result<Vec<Step>> {
     let package = format!("linux-source-{}", options.series);
     let mut versions = archive.versions(&package)?;
@@ -148,7 +165,7 @@ fn run(step: &Step, options: &Options, archive: &Archive, deadline: Option<Insta
     let modules = options.results.with_extension("modules").join(&step.from);
     std::fs::create_dir_all(&modules)?;
     let log = Log::to_file(&options.results.with_extension("log"));
-    let cache = default_cache();
+    let (cache, program) = (default_cache(), program()?);
     with_workbench(&step.release, &cache, &log, &Silent, |bench| {
         let mut files: Vec<&str> = changes
             .units()
@@ -163,6 +180,7 @@ fn run(step: &Step, options: &Options, archive: &Archive, deadline: Option<Insta
             cve: None,
         }));
         let attempt = Attempt {
+            program: &program,
             from: &step.from,
             changes: &changes,
             bench,
@@ -207,8 +225,11 @@ fn try_all(
         .map(|row| row.number)
         .max()
         .unwrap_or_default();
-    let known: HashSet<(String, Option<String>)> =
-        of_step.into_iter().map(|row| (row.file, row.cve)).collect();
+    let known: HashSet<(String, Option<String>)> = of_step
+        .into_iter()
+        .filter(|row| !row.is_stale(attempt.program) || options.keep_built && row.is_built())
+        .map(|row| (row.file, row.cve))
+        .collect();
     let is_open = |case: &&Case| !known.contains(&(case.name.clone(), case.cve.clone()));
     let mut open: Vec<&Case> = cases.iter().filter(is_open).collect();
     for complete in [false, true] {

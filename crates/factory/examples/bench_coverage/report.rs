@@ -8,13 +8,18 @@ pub fn print(rows: &[Row]) {
     let (holes, files): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.cve.is_some());
     let (with, alone): (Vec<&Row>, Vec<&Row>) = files.iter().partition(|row| !row.with.is_empty());
     println!(
-        "\n{:<30}{:>6}{:>15}{:>15}{:>15}{:>15}{:>8}",
-        "", "fixes", "built", "refused", "failed", "same code", "s each"
+        "\n{:<30}{:>6}{:>15}{:>13}{:>15}{:>15}{:>15}{:>8}",
+        "", "fixes", "built", "of code", "refused", "failed", "same code", "s each"
     );
     line("one file", &alone);
     line("one file and what it needs", &with);
     line("files, together", &files);
     line("whole fixes of holes", &holes);
+    let told = rows.iter().filter(|row| !row.left_out.is_empty()).count();
+    println!(
+        "{told} of those refused are built if their author says that functions which only run at \
+         boot may be left out"
+    );
     reasons(rows);
     for row in rows {
         if let Outcome::Failed { message } = &row.outcome {
@@ -27,6 +32,8 @@ fn line(name: &str, rows: &[&Row]) {
     if rows.is_empty() {
         return;
     }
+    // What changes no code is no fix of this kernel.
+    let changing = rows.iter().filter(|row| !row.is_same_code()).count();
     let count = |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
     let share = |count: usize| {
         format!(
@@ -36,12 +43,11 @@ fn line(name: &str, rows: &[&Row]) {
     };
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     println!(
-        "{name:<30}{:>6}{:>15}{:>15}{:>15}{:>15}{:>8.1}",
+        "{name:<30}{:>6}{:>15}{:>11.1} %{:>15}{:>15}{:>15}{:>8.1}",
         rows.len(),
-        share(count(|row| matches!(row.outcome, Outcome::Built { .. }))),
-        share(count(
-            |row| matches!(row.outcome, Outcome::Refused { .. }) && !row.is_same_code()
-        )),
+        share(count(Row::is_built)),
+        100.0 * count(Row::is_built) as f64 / changing.max(1) as f64,
+        share(count(Row::is_refused)),
         share(count(|row| matches!(row.outcome, Outcome::Failed { .. }))),
         share(count(Row::is_same_code)),
         seconds / rows.len() as f64
@@ -51,7 +57,10 @@ fn line(name: &str, rows: &[&Row]) {
 /// Why fixes were refused; one may have several reasons. Not counted is what changes no code.
 fn reasons(rows: &[Row]) {
     let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| !row.is_same_code()) {
+    for row in rows.iter().filter(|row| row.is_refused()) {
+        if !row.left_out.is_empty() {
+            kinds.entry("InitCode").or_default().push(&row.file);
+        }
         if let Outcome::Refused { kinds: named, .. } = &row.outcome {
             for kind in named {
                 kinds.entry(kind).or_default().push(&row.file);

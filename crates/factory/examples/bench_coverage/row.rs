@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use suture_factory::{FactoryError, Refusal, Trial, Workbench};
+use suture_factory::{FactoryError, Refusal, Trial, Workbench, unified};
 use suture_kernel::ObjectName;
 
 use crate::changes::{Changes, Part};
@@ -25,6 +25,9 @@ pub struct Row {
     /// Version of the source package that the fix is for.
     pub from: String,
     pub file: String,
+    /// The build of this program that tried it ([`crate::program`]); older results have none.
+    #[serde(default)]
+    pub program: String,
     /// Number of the attempt, and of the module that it made.
     pub number: usize,
     /// The hole that the fix closes, if it is one of whole fixes.
@@ -32,6 +35,10 @@ pub struct Row {
     pub cve: Option<String>,
     /// Files that the fix does not compile without.
     pub with: Vec<String>,
+    /// Functions that only run at boot, which the fix was told to leave alone. An author has to
+    /// answer for that, so it is no fix that was built as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     pub outcome: Outcome,
     pub seconds: f64,
 }
@@ -67,16 +74,38 @@ impl Row {
         matches!(&self.outcome, Outcome::Refused { kinds, .. } if kinds == &["NoChange"])
     }
 
-    /// All rows of a results file; none if there is no file.
+    /// Whether another try may end differently: another build of this program made it.
+    pub fn is_stale(&self, program: &str) -> bool {
+        self.program != program
+    }
+
+    /// Whether the fix became a module as it is.
+    pub fn is_built(&self) -> bool {
+        matches!(self.outcome, Outcome::Built { .. }) && self.left_out.is_empty()
+    }
+
+    /// Whether it was refused as it is.
+    pub fn is_refused(&self) -> bool {
+        let refused = matches!(self.outcome, Outcome::Refused { .. }) && !self.is_same_code();
+        refused || !self.left_out.is_empty()
+    }
+
+    /// All rows of a results file, of each case the last; none if there is no file.
     pub fn read(path: &Path) -> Result<Vec<Self>> {
         if !path.exists() {
             return Ok(Vec::new());
         }
         let text = std::fs::read_to_string(path)?;
-        Ok(text
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?)
+        let rows = text.lines().map(serde_json::from_str);
+        let rows: Vec<Self> = rows.collect::<Result<_, _>>()?;
+        let mut last = BTreeMap::new();
+        for (place, row) in rows.iter().enumerate() {
+            last.insert((&row.from, &row.file, &row.cve), place);
+        }
+        let last: BTreeSet<usize> = last.into_values().collect();
+        let numbered = rows.iter().enumerate();
+        let kept = numbered.filter(|(place, _)| last.contains(place));
+        Ok(kept.map(|(_, row)| row.clone()).collect())
     }
 
     pub fn append(&self, path: &Path) -> Result<()> {
@@ -94,6 +123,9 @@ impl fmt::Display for Row {
         }
         if !self.with.is_empty() {
             write!(formatter, " (with {})", self.with.join(", "))?;
+        }
+        if !self.left_out.is_empty() {
+            write!(formatter, " (without {})", self.left_out.join(", "))?;
         }
         match &self.outcome {
             Outcome::Built { functions, .. } => {
@@ -141,6 +173,8 @@ pub struct Case {
 
 /// Where and when a case is tried.
 pub struct Attempt<'a> {
+    /// Which build of this program tries it.
+    pub program: &'a str,
     pub from: &'a str,
     pub changes: &'a Changes,
     pub bench: &'a Workbench<'a>,
@@ -159,11 +193,16 @@ impl Attempt<'_> {
             selection.add(Part::all(file, diff));
         }
         let version = format!("{number}.1").parse()?;
-        let attempt = |selection: &Selection| -> Result<_> {
-            let fixes = selection.write(self.changes, folder.path())?;
+        let attempt = |selection: &Selection, markers: &[(String, String)]| -> Result<_> {
+            let mut fixes = selection.write(self.changes, folder.path())?;
+            for (number, (_, diff)) in markers.iter().enumerate() {
+                let path = folder.path().join(format!("marker-{number}.diff"));
+                std::fs::write(&path, diff)?;
+                fixes.push(path);
+            }
             Ok(self.bench.try_fixes(version, &fixes))
         };
-        let mut result = attempt(&selection)?;
+        let mut result = attempt(&selection, &[])?;
         for _ in 0..ROUNDS {
             let Err(error) = &result else { break };
             let mut larger = selection.clone();
@@ -174,16 +213,25 @@ impl Attempt<'_> {
                 return Ok(None);
             }
             selection = larger;
-            result = attempt(&selection)?;
+            result = attempt(&selection, &[])?;
+        }
+        let mut left_out = Vec::new();
+        if let Some(markers) = markers(&result, case, self.changes)
+            && let Ok(trial) = attempt(&selection, &markers)?
+        {
+            result = Ok(trial);
+            left_out.extend(markers.into_iter().map(|(function, _)| function));
         }
         let mut with: Vec<String> = selection.0.into_keys().collect();
         with.retain(|path| !case.files.contains(path));
         Ok(Some(Row {
             from: self.from.to_owned(),
             file: case.name.clone(),
+            program: self.program.to_owned(),
             number,
             cve: case.cve.clone(),
             with,
+            left_out,
             outcome: outcome(result, &version.module_name(), self.modules)?,
             seconds: started.elapsed().as_secs_f64(),
         }))
@@ -226,6 +274,40 @@ fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
         }
     }
     more
+}
+
+/// If nothing but functions that run at boot stand against a patch: their names, each with the
+/// diff that tells the factory to leave it alone.
+fn markers(
+    result: &Result<Trial, FactoryError>,
+    case: &Case,
+    changes: &Changes,
+) -> Option<Vec<(String, String)>> {
+    let Err(FactoryError::Refused(refusals)) = result else {
+        return None;
+    };
+    let mut functions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for refusal in &refusals.0 {
+        match refusal {
+            Refusal::Differ {
+                unit,
+                why: suture_differ::Refusal::InitCode { function, .. },
+            } if case.files.contains(unit) => functions.entry(unit).or_default().push(function),
+            _ => return None,
+        }
+    }
+    let mut markers = Vec::new();
+    for (file, functions) in functions {
+        let mut text = changes.patched(file)?;
+        for function in functions {
+            let before = text.clone();
+            text.push_str("#include <linux/suture.h>\n");
+            text.push_str(&format!("SUTURE_IGNORE_FUNCTION({function});\n"));
+            let diff = unified(file, Some(&before), Some(&text));
+            markers.push((function.to_owned(), diff));
+        }
+    }
+    Some(markers)
 }
 
 /// Of how many files the parts are.
