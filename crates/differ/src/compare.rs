@@ -9,6 +9,7 @@ use crate::correlate::{pair_functions, pair_named_data, pair_statics};
 use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
 use crate::ignore::Ignored;
+use crate::left_out::LeftOut;
 use crate::matcher::Matcher;
 use crate::refusal::Refusal;
 use crate::report::IgnoredThing;
@@ -112,6 +113,8 @@ pub(crate) struct Analysis<'a> {
     pub ignored: Ignored,
     /// Constants that change and go along with the functions that read them.
     pub constants: Vec<String>,
+    /// What a patch goes without.
+    pub left_out: BTreeSet<LeftOut>,
     /// Functions that changed, or belong to one that did, and are ignored.
     spared: BTreeSet<usize>,
     pub refusals: Vec<Refusal>,
@@ -146,14 +149,16 @@ impl<'a> Analysis<'a> {
             ignored,
             constants,
             spared,
+            left_out: BTreeSet::new(),
             refusals: Vec::new(),
         };
         let mut refusals = code_checks::refusals(&analysis);
-        refusals.extend(data_checks::refusals(&analysis.matcher, &analysis.ignored));
+        let (of_data, left_out) = data_checks::refusals(&analysis.matcher, &analysis.ignored);
+        refusals.extend(of_data);
         refusals.extend(analysis.bad_markers());
         refusals.sort();
         refusals.dedup();
-        analysis.refusals = refusals;
+        (analysis.refusals, analysis.left_out) = (refusals, left_out);
         Ok(analysis)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ignore::Ignored;
+use crate::left_out::LeftOut;
 use crate::matcher::Matcher;
 use crate::names::without_digits;
 use crate::refusal::Refusal;
@@ -21,7 +22,11 @@ pub(crate) fn learn_from_content(matcher: &mut Matcher<'_>) {
     }
 }
 
-pub(crate) fn refusals(matcher: &Matcher<'_>, ignored: &Ignored) -> Vec<Refusal> {
+/// Reasons against a patch, and parts of the fix that a patch goes without.
+pub(crate) fn refusals(
+    matcher: &Matcher<'_>,
+    ignored: &Ignored,
+) -> (Vec<Refusal>, BTreeSet<LeftOut>) {
     let covered = |atom: usize| ignored.covers_section(&matcher.new.section_of(atom).name);
     let mut refusals: Vec<Refusal> = pairs(matcher)
         .into_iter()
@@ -29,8 +34,9 @@ pub(crate) fn refusals(matcher: &Matcher<'_>, ignored: &Ignored) -> Vec<Refusal>
         .filter_map(|(old, new)| of_object(matcher, old, new))
         .collect();
     refusals.extend(of_sections(matcher));
-    refusals.extend(of_tables(matcher.old, matcher.new, ignored));
-    refusals
+    let (of_tables, left_out) = of_tables(matcher.old, matcher.new, ignored);
+    refusals.extend(of_tables);
+    (refusals, left_out)
 }
 
 fn pairs(matcher: &Matcher<'_>) -> Vec<(usize, usize)> {
@@ -152,10 +158,11 @@ fn of_sections(matcher: &Matcher<'_>) -> Vec<Refusal> {
         .collect()
 }
 
-/// Tables that the kernel reads once: nothing may be added to them or changed in them.
-fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> Vec<Refusal> {
+/// Tables that the kernel reads once: nothing may be added to them or changed in them. Exports are
+/// left out.
+fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> (Vec<Refusal>, BTreeSet<LeftOut>) {
     let before = tables(old);
-    let mut refusals = Vec::new();
+    let (mut refusals, mut left_out) = (Vec::new(), BTreeSet::new());
     for ((role, name), content) in tables(new) {
         if ignored.covers_section(&name) {
             continue;
@@ -166,18 +173,22 @@ fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> Vec<Refusal> {
                 .and_then(|known| known.get(*entry))
                 .is_none_or(|known| known < *count)
         });
-        if added.is_some() {
-            refusals.push(match name.split_once('+') {
-                Some((_, symbol)) if role == "export" => Refusal::Export {
-                    symbol: symbol.to_owned(),
-                },
-                _ if role == "export" => Refusal::Export { symbol: name },
-                _ if role == "unknown" => Refusal::UnknownTable { section: name },
-                _ => Refusal::LoadTimeTable { section: name },
-            });
+        if added.is_none() {
+            continue;
+        }
+        match role.as_str() {
+            "export" => {
+                let symbol = name
+                    .split_once('+')
+                    .map_or(name.as_str(), |(_, symbol)| symbol);
+                let symbol = symbol.to_owned();
+                left_out.insert(LeftOut::Export { symbol });
+            }
+            "unknown" => refusals.push(Refusal::UnknownTable { section: name }),
+            _ => refusals.push(Refusal::LoadTimeTable { section: name }),
         }
     }
-    refusals
+    (refusals, left_out)
 }
 
 type Content = BTreeMap<Vec<u8>, usize>;

@@ -9,6 +9,7 @@ use crate::compare::{Analysis, FunctionStatus, Units};
 use crate::emit::{Definition, emit};
 use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
+use crate::left_out::LeftOut;
 use crate::refusal::Refusal;
 use crate::resolve::SymbolResolver;
 use crate::special::{Entry, Role, Table, is_init, role};
@@ -33,6 +34,8 @@ pub struct Extracted {
     pub object: Vec<u8>,
     /// The functions to redirect, in the order of the patched object.
     pub functions: Vec<ExtractedFunction>,
+    /// What the patch goes without.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// One entry for `struct klp_func`.
@@ -94,7 +97,11 @@ pub(crate) fn extract_units(
     let mut extractor = Extractor::new(units, analysis, object, resolver);
     extractor.take_roots();
     if extractor.layout.chunks.is_empty() && extractor.refusals.is_empty() {
-        return Ok(Extraction::NoChange);
+        let alone: Vec<Refusal> = analysis.left_out.iter().map(LeftOut::refusal).collect();
+        return Ok(match alone.is_empty() {
+            true => Extraction::NoChange,
+            false => Extraction::Refused(alone),
+        });
     }
     extractor.close();
     let functions = extractor.functions(unit);
@@ -111,6 +118,7 @@ pub(crate) fn extract_units(
             .into_iter()
             .map(|(_, function)| function)
             .collect(),
+        left_out: analysis.left_out.iter().cloned().collect(),
     }))
 }
 

@@ -22,6 +22,7 @@ mod extract;
 mod follow;
 mod ignore;
 mod klp;
+mod left_out;
 mod line_numbers;
 mod matcher;
 mod names;
@@ -41,6 +42,7 @@ pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_w
 pub use entry_sizes::{EntrySizes, EntrySizesError};
 pub use error::DifferError;
 pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_with};
+pub use left_out::LeftOut;
 pub use post_link::post_link;
 pub use refusal::Refusal;
 pub use relocation_table::{TableEntry, TableError, plain_calls, relocation_table};

@@ -74,7 +74,7 @@ pub enum Refusal {
     Grouped { symbol: String },
     #[error(
         "the fix exports `{symbol}` or changes how it is exported, which a running kernel can't \
-         do; leave the export out or reach the function from the patch's own units"
+         do, and nothing else; leave it for the regular kernel update"
     )]
     Export { symbol: String },
     #[error(

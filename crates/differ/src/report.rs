@@ -11,6 +11,7 @@ use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
 use crate::extract::{Extracted, Extraction, extract_units};
 use crate::klp::LivepatchSymbol;
+use crate::left_out::LeftOut;
 use crate::object::{Object, SymbolSection};
 use crate::refusal::Refusal;
 use crate::unit::Unit;
@@ -41,6 +42,8 @@ pub struct Report {
     pub refusals: Vec<ReportedRefusal>,
     /// What the fix's author answers for.
     pub ignored: Vec<IgnoredThing>,
+    /// What a patch goes without.
+    pub left_out: Vec<LeftOut>,
     /// Constants that change and go along with the functions that read them.
     pub constants: Vec<String>,
     /// The extracted object, if a patch can be made.
@@ -130,6 +133,7 @@ pub fn report(
         undefined: Vec::new(),
         refusals: Vec::new(),
         ignored: analysis.ignored_things(),
+        left_out: analysis.left_out.iter().cloned().collect(),
         constants: analysis.constants.clone(),
         object: None,
     };

@@ -139,6 +139,7 @@ fn finish(
         build: result.build_record(fixes)?,
         source: file_hash(&source),
         smoke_test: Some(smoke_test),
+        left_out: left_out(extracted),
         created: request.created,
     };
     let output = write_output(
@@ -270,6 +271,12 @@ impl Described<'_> {
             suture: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
+}
+
+fn left_out(extracted: &[ExtractedUnit]) -> Vec<String> {
+    let parts = extracted.iter().flat_map(|unit| &unit.left_out);
+    let parts = parts.map(|(unit, part)| format!("in `{unit}`, {part}"));
+    parts.collect()
 }
 
 fn patched_objects(extracted: &[ExtractedUnit]) -> Vec<PatchedObject> {

@@ -248,6 +248,11 @@ pub enum Refusal {
     },
     #[error("the compiled code of {units} is the same with and without the fix")]
     NoChange { units: String },
+    #[error(
+        "the fix only adds to {units}, and nothing that runs uses what is new; take the files that \
+         call it into the fix as well"
+    )]
+    OnlyAdds { units: String },
     #[error("in `{unit}`: {why}")]
     Differ {
         unit: String,

@@ -1,7 +1,7 @@
 //! From applied fixes to the linked module: the part of a build that every way of building
 //! shares.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use suture_advisory::{CveId, PatchVersion};
 use suture_differ::{
     Comparison, DifferError, Extracted, ExtractedFunction, Extraction, FunctionChange,
-    FunctionStatus, TableEntry, TableError,
+    FunctionStatus, LeftOut, TableEntry, TableError,
 };
 use suture_kernel::symvers::Symvers;
 use suture_kernel::{LivepatchAbi, ObjectName};
@@ -67,6 +67,8 @@ pub(crate) struct ExtractedUnit {
     /// With the hash of the shipped code.
     pub functions: Vec<(ExtractedFunction, String)>,
     pub declared: Declared,
+    /// What the patch goes without, with the unit; also of units of which nothing else changes.
+    pub left_out: Vec<(String, LeftOut)>,
 }
 
 /// An extracted object, and the table of what the kernel fills in.
@@ -269,7 +271,7 @@ impl Job<'_> {
             self.progress,
             "comparing, and proving equality with what was shipped",
             || {
-                let mut added = HashSet::new();
+                let mut added = HashMap::new();
                 for unit in units {
                     let ours = added_globals(
                         &parse(&unit.source, &unit.original)?,
@@ -279,9 +281,10 @@ impl Job<'_> {
                         let (unit, symbol) = (unit.source.clone(), symbol.clone());
                         return Err(refused(vec![Refusal::SharedUnit { unit, symbol }]));
                     }
+                    let ours = ours.into_iter().map(|name| (name, unit.object.clone()));
                     added.extend(ours);
                 }
-                added.insert(declared::PATCH_SYMBOL.to_owned());
+                added.insert(declared::PATCH_SYMBOL.to_owned(), ObjectName::vmlinux());
                 let results: Vec<_> = units
                     .par_iter()
                     .enumerate()
@@ -298,7 +301,7 @@ impl Job<'_> {
         index: usize,
         compiled: &CompiledUnit,
         facts: &Facts<'_>,
-        added: &HashSet<String>,
+        added: &HashMap<String, ObjectName>,
     ) -> Result<Result<Option<ExtractedUnit>, Vec<Refusal>>, FactoryError> {
         let CompiledUnit { source, object, .. } = compiled;
         let file = self.kernel.object_file(object)?;
@@ -363,6 +366,8 @@ impl Job<'_> {
         Ok(
             proven_functions(source, object, proof, patch.functions).map(|functions| {
                 let (object, source) = (object.clone(), source.clone());
+                let left_out = patch.left_out.into_iter();
+                let left_out = left_out.map(|part| (source.clone(), part)).collect();
                 Some(ExtractedUnit {
                     object,
                     source,
@@ -370,6 +375,7 @@ impl Job<'_> {
                     relocations,
                     functions,
                     declared,
+                    left_out,
                 })
             }),
         )
@@ -572,6 +578,7 @@ fn collect_units(
             Err(more) => refusals.extend(more),
         }
     }
+    take_left_out(&mut extracted, &mut refusals);
     let declared = extracted
         .iter()
         .map(|unit: &ExtractedUnit| (&unit.object, unit.source.as_str(), &unit.declared));
@@ -582,11 +589,37 @@ fn collect_units(
             units: names.join(", "),
         });
     }
+    let replaces = |unit: &ExtractedUnit| !unit.functions.is_empty() || !unit.declared.is_empty();
+    if refusals.is_empty() && !extracted.iter().any(replaces) {
+        let names: Vec<&str> = extracted.iter().map(|unit| unit.source.as_str()).collect();
+        refusals.push(Refusal::OnlyAdds {
+            units: names.join(", "),
+        });
+    }
     if refusals.is_empty() {
         Ok(extracted)
     } else {
         Err(refused(refusals))
     }
+}
+
+/// A unit that has nothing but what a patch goes without stands against no patch of others.
+fn take_left_out(extracted: &mut [ExtractedUnit], refusals: &mut Vec<Refusal>) {
+    let Some(last) = extracted.last_mut() else {
+        return;
+    };
+    refusals.retain(|refusal| match refusal {
+        Refusal::Differ {
+            unit,
+            why: suture_differ::Refusal::Export { symbol },
+        } => {
+            let symbol = symbol.clone();
+            last.left_out
+                .push((unit.clone(), LeftOut::Export { symbol }));
+            false
+        }
+        _ => true,
+    });
 }
 
 /// Pairs each function with the hash of its shipped code; one that is not proven is refused.

@@ -1,6 +1,6 @@
 //! Where the symbols that patched code refers to live in the running kernel.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use suture_differ::object::{Object, Symbol};
 use suture_differ::{ReferencedSymbol, SymbolHome, SymbolResolver, Unresolved};
@@ -20,8 +20,8 @@ pub(crate) struct UnitResolver<'a> {
     pub shipped: &'a ShippedObject<'a>,
     pub kallsyms: &'a Kallsyms,
     pub symvers: &'a Symvers,
-    /// Global symbols that the fix adds, in any unit.
-    pub added: &'a HashSet<String>,
+    /// Global symbols that the fix adds, in any unit, and the object of that.
+    pub added: &'a HashMap<String, ObjectName>,
     /// Modules that are loaded whenever this one is.
     pub needed: &'a NeededModules,
     /// Whether the objects are of another compile than the plain one, which may inline others.
@@ -45,8 +45,8 @@ impl UnitResolver<'_> {
 
     /// A global symbol of another unit.
     fn global(&self, name: &str) -> Result<SymbolHome, String> {
-        if self.added.contains(name) {
-            return Ok(SymbolHome::Patch);
+        if let Some(home) = self.added.get(name) {
+            return self.of_patch(home);
         }
         if let Some(location) = self.shipped.module_global(name) {
             let sympos = self.shipped.sympos(name, location);
@@ -69,6 +69,18 @@ impl UnitResolver<'_> {
             )),
             _ => self.vmlinux_global(name),
         }
+    }
+
+    /// What another unit of the patch defines. The kernel completes its code when that unit's
+    /// object is loaded, so it must not be called without.
+    fn of_patch(&self, home: &ObjectName) -> Result<SymbolHome, String> {
+        if home.is_vmlinux() || home == self.object || self.needed.has(home) {
+            return Ok(SymbolHome::Patch);
+        }
+        Err(format!(
+            "the fix adds it to {home}, and {} may be loaded without that",
+            self.object
+        ))
     }
 
     fn vmlinux_global(&self, name: &str) -> Result<SymbolHome, String> {

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter};
 
 use serde::Serialize;
-use suture_differ::{EntrySizes, FunctionStatus, IgnoredThing, Outcome, ReportedRefusal};
+use suture_differ::{EntrySizes, FunctionStatus, IgnoredThing, LeftOut, Outcome, ReportedRefusal};
 use suture_kernel::{KernelRelease, LivepatchAbi, ObjectName};
 
 use crate::error::{FactoryError, Refusal};
@@ -20,6 +20,8 @@ pub struct Verdict {
     pub refusals: Vec<JudgedRefusal>,
     /// What the fix's author answers for.
     pub ignored: Vec<IgnoredThing>,
+    /// What a patch goes without.
+    pub left_out: Vec<LeftOut>,
     /// Constants that change and go along with the functions that read them.
     pub constants: Vec<String>,
     /// What the verdict can't know.
@@ -89,6 +91,7 @@ impl Verdict {
             objects: Vec::new(),
             refusals: Vec::new(),
             ignored: Vec::new(),
+            left_out: Vec::new(),
             constants: Vec::new(),
             guesses: GUESSES,
         }
@@ -106,6 +109,7 @@ impl Verdict {
         })?;
         let calls = Calls::of(&parse(&unit.source, &unit.original)?);
         self.ignored.extend(report.ignored);
+        self.left_out.extend(report.left_out);
         self.constants.extend(report.constants);
         let changed = report.functions.into_iter();
         let judged = changed
@@ -197,6 +201,9 @@ impl Display for Verdict {
         }
         for thing in &self.ignored {
             writeln!(f, "{thing}")?;
+        }
+        for part in &self.left_out {
+            writeln!(f, "left out: {part}")?;
         }
         for constant in &self.constants {
             writeln!(

@@ -24,6 +24,9 @@ pub struct Manifest {
     /// How it was tried before it was signed; manifests from before that was done say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke_test: Option<SmokeTest>,
+    /// Parts of the fixes that the patch goes without, and why, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     pub created: Timestamp,
 }
 

@@ -169,6 +169,7 @@ pub fn manifest(text: &str, module: &[u8]) -> Manifest {
             length: 6,
         },
         smoke_test: None,
+        left_out: Vec::new(),
         created: time(-3600),
     }
 }

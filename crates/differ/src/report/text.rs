@@ -20,6 +20,9 @@ impl Display for Report {
         for thing in &self.ignored {
             writeln!(f, "{thing}")?;
         }
+        for part in &self.left_out {
+            writeln!(f, "left out: {part}")?;
+        }
         for constant in &self.constants {
             writeln!(
                 f,

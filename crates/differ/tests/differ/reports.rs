@@ -82,6 +82,7 @@ fn a_patch_is_told_in_full() {
         }
       ],
       "ignored": [],
+      "left_out": [],
       "outcome": "patch",
       "refusals": [],
       "relocations": [
@@ -120,6 +121,7 @@ fn a_refusal_has_a_name_a_place_and_advice() {
         }
       ],
       "ignored": [],
+      "left_out": [],
       "outcome": "refused",
       "refusals": [
         {
@@ -145,6 +147,16 @@ fn constants_that_go_along_are_listed() {
       changed  sum
     goes along: the constant `rules`, with all functions that read it
     goes along: the constant `weights`, with all functions that read it
+    0 livepatch relocations
+    ");
+}
+
+#[test]
+fn what_a_patch_goes_without_is_listed() {
+    assert_snapshot!(text(&report_case("export")), @r"
+    a live patch can be made
+      changed  fixed
+    left out: the export of `fixed`: the patch itself needs none, and modules that are built for the fixed kernel can't be loaded into this one by it
     0 livepatch relocations
     ");
 }

@@ -632,11 +632,14 @@ fn a_function_of_a_group_is_refused() {
 }
 
 #[test]
-fn a_new_export_is_refused() {
-    assert_snapshot!(diff_case("export"), @r"
-    Changed fixed
-    refused: the fix exports `fixed` or changes how it is exported, which a running kernel can't do; leave the export out or reach the function from the patch's own units
+fn an_export_is_left_out_and_alone_makes_no_patch() {
+    assert_snapshot!(extract_case("export"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela__mcount_loc -> .text.fixed
     ");
+    assert_snapshot!(extract_case("export-alone"), @"the fix exports `same` or changes how it is exported, which a running kernel can't do, and nothing else; leave it for the regular kernel update");
 }
 
 #[test]

@@ -183,6 +183,9 @@ pub(super) fn describe(output: &BuildOutput) {
         (None, Some(SmokeTest::Skipped { why })) => println!("  not smoke tested: {why}"),
         (None, _) => {}
     }
+    for part in &manifest.left_out {
+        println!("  left out: {part}");
+    }
     if let Some(warning) = output.warning {
         println!("note: {warning}");
     }

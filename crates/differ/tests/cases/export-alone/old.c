@@ -1,0 +1,1 @@
+int same(int n) { return n + 1; }
