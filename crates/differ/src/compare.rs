@@ -122,11 +122,17 @@ pub(crate) struct Analysis<'a> {
 
 impl<'a> Analysis<'a> {
     pub fn new(units: &'a Units) -> Result<Self, DifferError> {
+        Self::counting(units, &[])
+    }
+
+    /// Counts functions of these names as changed, whether they are or not.
+    pub fn counting(units: &'a Units, also: &[&str]) -> Result<Self, DifferError> {
         let (old, new) = (&units.old, &units.new);
         let mut matcher = Matcher::new((old, &units.old_entries), (new, &units.new_entries));
         matcher.functions = pair_functions(old, new);
         pair_named_data(&mut matcher);
         let mut status = statuses(&mut matcher);
+        count(&matcher, &mut status, also);
         mark_parents(new, &mut status);
         let ignored = Ignored::of(new)?;
         let spared = spare(new, &ignored, &mut status);
@@ -261,6 +267,15 @@ fn statuses(matcher: &mut Matcher<'_>) -> HashMap<usize, FunctionStatus> {
         );
     }
     status
+}
+
+/// Counts the functions of these names in the original unit as changed.
+fn count(matcher: &Matcher<'_>, status: &mut HashMap<usize, FunctionStatus>, also: &[&str]) {
+    for (&old, &new) in &matcher.functions {
+        if also.contains(&matcher.old.name(old)) {
+            status.insert(new, FunctionStatus::Changed);
+        }
+    }
 }
 
 /// A function whose `.cold` part changed or came up has changed itself.

@@ -69,6 +69,20 @@ pub fn extract(
     )
 }
 
+/// [`extract`] that also takes the functions of these names, whether they changed or not.
+pub fn extract_also(
+    original: &[u8],
+    patched: &[u8],
+    object: &ObjectName,
+    unit: &str,
+    resolver: &dyn SymbolResolver,
+    also: &[&str],
+) -> Result<Extraction, DifferError> {
+    let units = Units::parse(original, patched, &EntrySizes::default())?;
+    let analysis = Analysis::counting(&units, also)?;
+    extract_units(&units, &analysis, object, unit, resolver)
+}
+
 /// [`extract`] for kernels whose tables have other entries.
 pub fn extract_with(
     original: &[u8],

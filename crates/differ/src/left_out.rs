@@ -31,8 +31,8 @@ impl std::fmt::Display for LeftOut {
         match self {
             Self::Export { symbol } => write!(
                 formatter,
-                "the export of `{symbol}`: the patch itself needs none, and modules that are \
-                 built for the fixed kernel can't be loaded into this one by it"
+                "the export of `{symbol}`: no module of this kernel uses it, and the patch needs \
+                 none"
             ),
         }
     }

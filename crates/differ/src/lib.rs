@@ -41,7 +41,7 @@ mod unit;
 pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
 pub use entry_sizes::{EntrySizes, EntrySizesError};
 pub use error::DifferError;
-pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_with};
+pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_also, extract_with};
 pub use left_out::LeftOut;
 pub use post_link::post_link;
 pub use refusal::Refusal;

@@ -426,7 +426,15 @@ impl Job<'_> {
             inlines_anew: true,
             ..*resolver
         };
-        let extraction = extracted(source, bytes, &compiled.object, name, &resolver)?;
+        // What the ordinary compile would replace is replaced here too, be it the same: the running
+        // kernel's may have taken in something that changed.
+        let fix = compared(source, &compiled.original, &compiled.patched)?;
+        let also = fix.with_status(FunctionStatus::Changed);
+        let also: Vec<&str> = also.map(|function| function.name.as_str()).collect();
+        let object = &compiled.object;
+        let extraction =
+            suture_differ::extract_also(bytes.0, bytes.1, object, name, &resolver, &also)
+                .map_err(|error| unreadable(source, &error))?;
         let no_patch = |why: &str| {
             let what = "compiled with static branches that read their keys, it is no patch";
             self.log.note(&format!("{source}: {what}: {why}"));
@@ -442,7 +450,7 @@ impl Job<'_> {
             }
         };
         let reading = Reading {
-            fix: &compared(source, &compiled.original, &compiled.patched)?,
+            fix: &fix,
             compiles: &compared(source, &compiled.original, &original)?,
             ordinary: &parse(source, &compiled.original)?,
             reading: &parse(source, &original)?,

@@ -5,8 +5,9 @@
 //! unit is compiled once more, with and without the fix, so that every static branch reads its
 //! key when it is reached. That is slower by a load and a test, and right at any time.
 //!
-//! Another compile may inline other functions. So its result is only taken if it replaces every
-//! function that the ordinary compile would, and leans on no clone that the ordinary one lacks.
+//! Another compile may inline other functions. So it is made to replace every function that the
+//! ordinary compile would, and its result is only taken if it does, and leans on no clone that the
+//! ordinary one lacks.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -149,7 +149,12 @@ impl Verdict {
             Ok(()) => self.outcome = Outcome::Patch,
             Err(FactoryError::Refused(refusals)) => {
                 let none = |refusal: &Refusal| {
-                    matches!(refusal, Refusal::NoChange { .. } | Refusal::NothingCompiled)
+                    matches!(
+                        refusal,
+                        Refusal::NoChange { .. }
+                            | Refusal::OnlyAdds { .. }
+                            | Refusal::NothingCompiled
+                    )
                 };
                 self.outcome = if refusals.0.iter().all(none) {
                     Outcome::NoChange

@@ -156,7 +156,7 @@ fn what_a_patch_goes_without_is_listed() {
     assert_snapshot!(text(&report_case("export")), @r"
     a live patch can be made
       changed  fixed
-    left out: the export of `fixed`: the patch itself needs none, and modules that are built for the fixed kernel can't be loaded into this one by it
+    left out: the export of `fixed`: no module of this kernel uses it, and the patch needs none
     0 livepatch relocations
     ");
 }

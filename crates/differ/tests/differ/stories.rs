@@ -1,9 +1,10 @@
 //! One story for each behaviour; the sources are in `tests/cases`.
 
-use crate::common::{diff_case, extract_case, extract_case_of, objects};
+use crate::common::{Kernel, diff_case, extract_case, extract_case_of, objects};
 use insta::assert_snapshot;
 use object::{Object as _, ObjectSection as _};
-use suture_differ::compare;
+use suture_differ::{Extraction, compare, extract_also};
+use suture_kernel::ObjectName;
 
 #[test]
 fn equal_sources_make_no_patch() {
@@ -20,6 +21,24 @@ fn one_function_is_taken_and_the_rest_stays_in_the_kernel() {
     .rela.text.fixed -> .klp.sym.vmlinux.hidden,0 .klp.sym.vmlinux.hits,2 .rodata.suture.str exported_log
     .rela__mcount_loc -> .text.fixed
     ");
+}
+
+#[test]
+fn a_function_that_is_the_same_is_taken_if_it_is_asked_for() {
+    let (old, new) = objects("one-function");
+    let vmlinux: ObjectName = "vmlinux".parse().unwrap();
+    let kernel = Kernel(vmlinux.clone());
+    let also = ["untouched", "nowhere"];
+    let Extraction::Patch(patch) =
+        extract_also(&old, &new, &vmlinux, "u0", &kernel, &also).unwrap()
+    else {
+        panic!("no patch");
+    };
+    let names = patch
+        .functions
+        .iter()
+        .map(|function| function.old_name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["untouched", "fixed"]);
 }
 
 #[test]

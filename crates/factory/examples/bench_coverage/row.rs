@@ -69,9 +69,13 @@ pub struct Function {
 }
 
 impl Row {
-    /// Whether the kernel's configuration leaves nothing of the change: no code differs.
+    /// Whether no code that runs differs: the kernel's configuration leaves nothing of the change,
+    /// or it only adds what nothing calls.
     pub fn is_same_code(&self) -> bool {
-        matches!(&self.outcome, Outcome::Refused { kinds, .. } if kinds == &["NoChange"])
+        match &self.outcome {
+            Outcome::Refused { kinds, .. } => kinds == &["NoChange"] || kinds == &["OnlyAdds"],
+            _ => false,
+        }
     }
 
     /// Whether another try may end differently: another build of this program made it.
