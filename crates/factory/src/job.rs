@@ -324,7 +324,7 @@ impl Job<'_> {
             symvers,
             added,
             needed: &needed,
-            inlines_anew: false,
+            other_compile: None,
             abi: self.kernel.abi,
         };
         let name = format!("u{index}");
@@ -422,8 +422,10 @@ impl Job<'_> {
         );
         let (original, patched) = (original?.bytes, patched?.bytes);
         let bytes = (&original[..], &patched[..]);
+        let compiles = compared(source, &compiled.original, &original)?;
+        let clones = static_branches::own_clones(&compiles);
         let resolver = UnitResolver {
-            inlines_anew: true,
+            other_compile: Some(&clones),
             ..*resolver
         };
         // What the ordinary compile would replace is replaced here too, be it the same: the running
@@ -451,7 +453,7 @@ impl Job<'_> {
         };
         let reading = Reading {
             fix: &fix,
-            compiles: &compared(source, &compiled.original, &original)?,
+            compiles: &compiles,
             ordinary: &parse(source, &compiled.original)?,
             reading: &parse(source, &original)?,
         };

@@ -24,8 +24,9 @@ pub(crate) struct UnitResolver<'a> {
     pub added: &'a HashMap<String, ObjectName>,
     /// Modules that are loaded whenever this one is.
     pub needed: &'a NeededModules,
-    /// Whether the objects are of another compile than the plain one, which may inline others.
-    pub inlines_anew: bool,
+    /// Of objects of another compile than the plain one, which may inline others: its clones that
+    /// the running kernel does not have.
+    pub other_compile: Option<&'a HashSet<String>>,
     pub abi: LivepatchAbi,
 }
 
@@ -148,7 +149,9 @@ impl SymbolResolver for UnitResolver<'_> {
 
     fn is_inlined(&self, function: &str) -> bool {
         let defines = |own: &Symbol| own.name == function && own.section().is_some();
-        self.inlines_anew && !self.plain.symbols.iter().any(defines)
+        self.other_compile.is_some_and(|clones| {
+            clones.contains(function) || !self.plain.symbols.iter().any(defines)
+        })
     }
 
     fn tables_come_first(&self) -> bool {

@@ -5,9 +5,9 @@
 //! unit is compiled once more, with and without the fix, so that every static branch reads its
 //! key when it is reached. That is slower by a load and a test, and right at any time.
 //!
-//! Another compile may inline other functions. So it is made to replace every function that the
-//! ordinary compile would, and its result is only taken if it does, and leans on no clone that the
-//! ordinary one lacks.
+//! Another compile may inline other functions and make other clones. So it is made to replace every
+//! function that the ordinary compile would, and to bring its own clones along; its result is only
+//! taken if it does, and leans on no clone that the ordinary one lacks.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -73,6 +73,15 @@ impl Reading<'_> {
             "its `{other}` is not the one of the running kernel"
         ))
     }
+}
+
+/// Clones that the reading compile made in its own way. A patch brings them along for itself.
+pub(crate) fn own_clones(compiles: &Comparison) -> HashSet<String> {
+    let other = compiles
+        .functions
+        .iter()
+        .filter(|function| function.status != FunctionStatus::Same && is_clone(&function.name));
+    other.map(|function| function.name.clone()).collect()
 }
 
 fn names(comparison: &Comparison, status: FunctionStatus) -> impl Iterator<Item = &str> {
@@ -176,6 +185,21 @@ mod tests {
         assert!(clone.contains("`helper.isra.0`"), "{clone}");
         let replaced = objection(BEFORE, &["fixed", "helper.constprop.0"], "exported").unwrap();
         assert!(replaced.contains("`helper.constprop.0`"), "{replaced}");
+    }
+
+    #[test]
+    fn a_clone_of_another_kind_is_known_as_the_compiles_own() {
+        let clones = |constant: u32| {
+            let source = format!(
+                "int hidden(int); static __attribute__((noinline)) int helper(int n, int by) \
+                 {{ return hidden(n + {constant} * by) * by; }} \
+                 int first(int n) {{ return helper(n, 3); }} int second(int n) {{ return helper(n, 3); }}"
+            );
+            compiled(&source)
+        };
+        assert!(own_clones(&compare(&clones(1), &clones(1)).unwrap()).is_empty());
+        let own = own_clones(&compare(&clones(1), &clones(2)).unwrap());
+        assert_eq!(own, HashSet::from(["helper.constprop.0".to_owned()]));
     }
 
     #[test]
