@@ -15,6 +15,7 @@ use crate::fix::{self, Fix};
 use crate::job::{CompileTimes, Job, glue_objects};
 use crate::opened_kernel::{Facts, OpenedKernel};
 use crate::progress::Progress;
+use crate::reach::Reach;
 
 /// A kernel that is open for trials.
 pub struct Workbench<'a> {
@@ -72,18 +73,21 @@ impl Workbench<'_> {
         (self.kernel.shipped.vmlinuz(), self.kernel.shipped.modules())
     }
 
+    /// How many units may include a file that these diffs edit.
+    pub fn reach(&self, fixes: &[PathBuf]) -> Result<usize, FactoryError> {
+        let plan = plan(&read(fixes)?)?;
+        let reach = Reach::find(self.kernel, &plan, &[], &self.log)?;
+        Ok(reach.includers.len())
+    }
+
     /// Makes the module of these diffs, which apply in order.
     pub fn try_fixes(
         &self,
         version: PatchVersion,
         fixes: &[PathBuf],
     ) -> Result<Trial, FactoryError> {
-        let fixes = fixes
-            .iter()
-            .map(|path| Fix::read(path))
-            .collect::<Result<Vec<_>, _>>()?;
-        let plan =
-            fix::plan(&fixes, &[]).map_err(|refusals| FactoryError::Refused(Refusals(refusals)))?;
+        let fixes = read(fixes)?;
+        let plan = plan(&fixes)?;
         let job = Job {
             kernel: self.kernel,
             log: &self.log,
@@ -110,4 +114,12 @@ impl Workbench<'_> {
             compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
         })
     }
+}
+
+fn read(fixes: &[PathBuf]) -> Result<Vec<Fix>, FactoryError> {
+    fixes.iter().map(|path| Fix::read(path)).collect()
+}
+
+fn plan(fixes: &[Fix]) -> Result<fix::Plan, FactoryError> {
+    fix::plan(fixes, &[]).map_err(|refusals| FactoryError::Refused(Refusals(refusals)))
 }

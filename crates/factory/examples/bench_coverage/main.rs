@@ -24,7 +24,7 @@ use suture_kernel::KernelRelease;
 
 use crate::changes::Changes;
 use crate::holes::Hole;
-use crate::row::{Attempt, Case, Row};
+use crate::row::{Attempt, Case, Row, Tried};
 
 const USAGE: &str = "usage: bench_coverage [--suite SUITE] [--series 6.1] [--from VERSION] [--to VERSION] \
     [--results FILE] [--resume] [--keep-built] [--sample N] [--seed S] [--minutes M] [--only PATH] \
@@ -210,7 +210,7 @@ fn choose(files: &mut Vec<&str>, options: &Options) {
 }
 
 /// Changes that are whole by themselves come first: what another needs is found by compiling it,
-/// and an edited header has to be looked at by every unit that includes it.
+/// and an edited header has to be looked at by every unit that includes it, the fewest first.
 fn try_all(
     attempt: &Attempt<'_>,
     cases: &[Case],
@@ -244,15 +244,16 @@ fn try_all(
                 return Ok(());
             }
             match attempt.run(case, number + 1, complete)? {
-                Some(row) => {
+                Tried::Done(row) => {
                     number += 1;
                     println!("{number:>4} {row}");
                     row.append(&options.results)?;
                 }
-                None => needing.push(*case),
+                Tried::Needs { reach } => needing.push((reach, *case)),
             }
         }
-        open = needing;
+        needing.sort_by_key(|(reach, _)| *reach);
+        open = needing.into_iter().map(|(_, case)| case).collect();
     }
     Ok(())
 }

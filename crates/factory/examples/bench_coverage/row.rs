@@ -175,6 +175,15 @@ pub struct Case {
     pub cve: Option<String>,
 }
 
+/// What came of trying a case.
+pub enum Tried {
+    Done(Box<Row>),
+    /// It needs other files, and so many units may include one of those.
+    Needs {
+        reach: usize,
+    },
+}
+
 /// Where and when a case is tried.
 pub struct Attempt<'a> {
     /// Which build of this program tries it.
@@ -187,8 +196,7 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Builds the live patch of a change, with what else it turns out to need if `complete`.
-    /// `None` if it needs more and must not have it.
-    pub fn run(&self, case: &Case, number: usize, complete: bool) -> Result<Option<Row>> {
+    pub fn run(&self, case: &Case, number: usize, complete: bool) -> Result<Tried> {
         let started = Instant::now();
         let folder = tempfile::tempdir()?;
         let mut selection = Selection::default();
@@ -214,7 +222,9 @@ impl Attempt<'_> {
                 break;
             }
             if !complete {
-                return Ok(None);
+                let fixes = larger.write(self.changes, folder.path())?;
+                let reach = self.bench.reach(&fixes)?;
+                return Ok(Tried::Needs { reach });
             }
             selection = larger;
             result = attempt(&selection, &[])?;
@@ -228,7 +238,7 @@ impl Attempt<'_> {
         }
         let mut with: Vec<String> = selection.0.into_keys().collect();
         with.retain(|path| !case.files.contains(path));
-        Ok(Some(Row {
+        Ok(Tried::Done(Box::new(Row {
             from: self.from.to_owned(),
             file: case.name.clone(),
             program: self.program.to_owned(),
@@ -238,7 +248,7 @@ impl Attempt<'_> {
             left_out,
             outcome: outcome(result, &version.module_name(), self.modules)?,
             seconds: started.elapsed().as_secs_f64(),
-        }))
+        })))
     }
 }
 
