@@ -116,7 +116,10 @@ impl<'a> AddressFlow<'a> {
     fn follow(&self, infos: &mut InstructionInfoFactory) -> Vec<Marks> {
         let mut known: Vec<Option<Marks>> = vec![None; self.steps.len()];
         // What no way leads to that is seen here begins without marks.
-        while let Some(first) = known.iter().position(Option::is_none) {
+        for first in 0..self.steps.len() {
+            if known[first].is_some() {
+                continue;
+            }
             let mut open = vec![(first, Marks::default())];
             while let Some((index, marks)) = open.pop() {
                 let joined = match known[index] {

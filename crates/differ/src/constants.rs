@@ -33,20 +33,29 @@ pub(crate) struct TakenAlong {
 }
 
 /// Who refers to an object.
+#[derive(Debug, Default)]
 struct Users {
     functions: BTreeSet<usize>,
     constants: BTreeSet<usize>,
+    /// Something does that is neither.
+    others: bool,
 }
 
 impl Constants<'_, '_> {
     /// All changed constants that can be taken, with those that lead to them.
     pub fn taken_along(&self) -> TakenAlong {
+        let pairs = self.matcher.data.iter();
+        let changed: Vec<usize> = pairs
+            .filter(|&(&old, &new)| self.is_constant(old, new) && self.is_changed(old, new))
+            .map(|(_, &new)| new)
+            .collect();
         let mut all = TakenAlong::default();
-        for (&old, &new) in &self.matcher.data {
-            if self.is_private(old, new)
-                && self.is_changed(old, new)
-                && let Some(taken) = self.with_users(new)
-            {
+        if changed.is_empty() {
+            return all;
+        }
+        let users = users(self.matcher.new);
+        for constant in changed {
+            if let Some(taken) = self.with_users(constant, &users) {
                 all.constants.extend(taken.constants);
                 all.functions.extend(taken.functions);
             }
@@ -54,26 +63,30 @@ impl Constants<'_, '_> {
         all
     }
 
-    /// A static constant that no other unit can name.
-    fn is_private(&self, old: usize, new: usize) -> bool {
+    fn is_constant(&self, old: usize, new: usize) -> bool {
         let one = |unit: &Unit, atom: usize| {
             let section = unit.section_of(atom);
-            let symbol = unit.symbol(atom);
-            let place = (symbol.home, symbol.value);
-            let mut names = unit.object.symbols.iter();
             !unit.is_function(atom)
                 && section.name.starts_with(".rodata")
                 && role(&section.name) == Role::Plain
                 && !section.is_writable()
                 && !section.is_code()
                 && !section.grouped
-                && names.all(|other| (other.home, other.value) != place || other.is_local())
         };
-        let ignored = |atom| {
-            let section = &self.matcher.new.section_of(atom).name;
-            self.ignored.covers_section(section)
+        let place = &self.matcher.new.section_of(new).name;
+        let ignored = self.ignored.covers_section(place);
+        one(self.matcher.old, old) && one(self.matcher.new, new) && !ignored
+    }
+
+    /// Whether no other unit can name the constant.
+    fn is_private(&self, old: usize, new: usize) -> bool {
+        let one = |unit: &Unit, atom: usize| {
+            let symbol = unit.symbol(atom);
+            let place = (symbol.home, symbol.value);
+            let mut names = unit.object.symbols.iter();
+            names.all(|other| (other.home, other.value) != place || other.is_local())
         };
-        one(self.matcher.old, old) && one(self.matcher.new, new) && !ignored(new)
+        one(self.matcher.old, old) && one(self.matcher.new, new)
     }
 
     fn is_changed(&self, old: usize, new: usize) -> bool {
@@ -84,22 +97,24 @@ impl Constants<'_, '_> {
 
     /// The constant, the constants that lead to it, and the functions that read any of them, if
     /// those can be replaced and do nothing else.
-    fn with_users(&self, constant: usize) -> Option<TakenAlong> {
+    fn with_users(&self, constant: usize, users: &HashMap<usize, Users>) -> Option<TakenAlong> {
         let new = self.matcher.new;
         let (mut constants, mut open) = (BTreeSet::from([constant]), vec![constant]);
         let mut readers = BTreeSet::new();
         while let Some(next) = open.pop() {
-            let users = self.users(next)?;
-            readers.extend(users.functions);
-            for user in users.constants {
-                let original = self.matcher.original_data(user)?;
-                if !self.is_private(original, user) {
-                    return None;
-                }
-                if constants.insert(user) {
-                    open.push(user);
-                }
+            let original = self.matcher.original_data(next)?;
+            if !self.is_constant(original, next) || !self.is_private(original, next) {
+                return None;
             }
+            let Some(users) = users.get(&next) else {
+                continue;
+            };
+            if users.others {
+                return None;
+            }
+            readers.extend(&users.functions);
+            let more = users.constants.iter();
+            open.extend(more.filter(|&&user| constants.insert(user)));
         }
         let names_functions = constants.iter().any(|&one| names_functions(new, one));
         let reads = |&function: &usize| {
@@ -116,34 +131,6 @@ impl Constants<'_, '_> {
         })
     }
 
-    /// Who refers to an object. `None` if something does that is neither function nor constant.
-    fn users(&self, object: usize) -> Option<Users> {
-        let new = self.matcher.new;
-        let mut users = Users {
-            functions: BTreeSet::new(),
-            constants: BTreeSet::new(),
-        };
-        for (index, section) in new.object.sections.iter().enumerate() {
-            if !section.is_alloc() || role(&section.name) == Role::Ignored {
-                continue;
-            }
-            for relocation in &section.relocations {
-                if !matches!(new.target(index, relocation), Target::Atom { symbol, .. } if symbol == object)
-                {
-                    continue;
-                }
-                let place = i64::try_from(relocation.offset).ok()?;
-                let user = new.atom_at(index, place)?;
-                if new.is_function(user) {
-                    users.functions.insert(user);
-                } else if user != object {
-                    users.constants.insert(user);
-                }
-            }
-        }
-        Some(users)
-    }
-
     /// Whether the function is new, or can be redirected.
     fn is_replaceable(&self, function: usize) -> bool {
         let new = self.matcher.new;
@@ -154,6 +141,33 @@ impl Constants<'_, '_> {
         let original = self.original_function.get(&function);
         usable && original.is_none_or(|&original| is_redirectable(self.matcher.old, original))
     }
+}
+
+/// Who refers to each object of a unit.
+fn users(unit: &Unit) -> HashMap<usize, Users> {
+    let mut all: HashMap<usize, Users> = HashMap::new();
+    for (index, section) in unit.object.sections.iter().enumerate() {
+        if !section.is_alloc() || role(&section.name) == Role::Ignored {
+            continue;
+        }
+        for relocation in &section.relocations {
+            let Target::Atom { symbol, .. } = unit.target(index, relocation) else {
+                continue;
+            };
+            let users = all.entry(symbol).or_default();
+            let place = i64::try_from(relocation.offset).ok();
+            match place.and_then(|place| unit.atom_at(index, place)) {
+                Some(user) if unit.is_function(user) => users.functions.insert(user),
+                Some(user) if user == symbol => true,
+                Some(user) => users.constants.insert(user),
+                None => {
+                    users.others = true;
+                    true
+                }
+            };
+        }
+    }
+    all
 }
 
 fn names_functions(unit: &Unit, constant: usize) -> bool {

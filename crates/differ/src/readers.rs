@@ -47,9 +47,9 @@ const fn finder(name: &'static str, table: usize, arguments: usize) -> Reader {
 /// As the kernels of 4.4 to 7.2 declare and define them.
 const READERS: &[Reader] = &[
     // lib/nlattr.c
-    reader("nla_parse", 4, 5),
+    reader("nla_parse", 4, 6),
     reader("__nla_parse", 4, 7),
-    reader("nla_validate", 3, 4),
+    reader("nla_validate", 3, 5),
     reader("__nla_validate", 3, 6),
     // drivers/firmware/dmi_scan.c
     Reader {
