@@ -3,7 +3,8 @@
 //! The code is followed from the places that name the constant. A register that holds the address,
 //! or what was computed from it, is *marked*. A marked register may be read through, compared with
 //! another marked one, and handed to a [`Reader`]. Whatever else could make the address outlive the
-//! call, or have it compared with another, counts against the function.
+//! call, or have it compared with another, counts against the function. Where one of the constants
+//! holds the address of another, what is read from any of them is marked as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +57,15 @@ struct Step {
     leaves: Option<String>,
 }
 
+/// What the constants refer to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Content {
+    /// Functions, perhaps.
+    pub names_functions: bool,
+    /// Others of the constants, or themselves.
+    pub names_constants: bool,
+}
+
 /// A function's code, and the constants that matter.
 struct AddressFlow<'a> {
     unit: &'a Unit,
@@ -64,21 +74,18 @@ struct AddressFlow<'a> {
     at: BTreeMap<u64, usize>,
     /// Ways through the code that only tables tell.
     hidden: Vec<(u64, u64)>,
-    /// Whether the constants name functions.
-    names_functions: bool,
+    content: Content,
 }
 
 /// Whether all that a function does with the constants is to read them.
-///
-/// `names_functions` says that a constant refers to functions.
 pub(crate) fn only_reads(
     unit: &Unit,
     entries: &[Entry],
     function: usize,
     constants: &BTreeSet<usize>,
-    names_functions: bool,
+    content: Content,
 ) -> bool {
-    let flow = AddressFlow::new(unit, entries, function, constants, names_functions);
+    let flow = AddressFlow::new(unit, entries, function, constants, content);
     flow.is_some_and(|flow| flow.holds())
 }
 
@@ -89,7 +96,7 @@ impl<'a> AddressFlow<'a> {
         entries: &[Entry],
         function: usize,
         constants: &BTreeSet<usize>,
-        names_functions: bool,
+        content: Content,
     ) -> Option<Self> {
         let range = unit.range(function);
         let steps = steps(unit, range, constants)?;
@@ -101,7 +108,7 @@ impl<'a> AddressFlow<'a> {
             at: at.collect(),
             steps,
             hidden,
-            names_functions,
+            content,
         })
     }
 
@@ -185,14 +192,15 @@ impl<'a> AddressFlow<'a> {
             return self.after_call(step, before);
         }
         if instruction.is_string_instruction() {
-            // What it reads comes into RAX at most; the addresses move on.
+            // Where there are addresses to copy, `allows` refuses it. What it reads comes into RAX at most; the addresses move on.
             return Marks {
                 all: before.all & !bit(Register::RAX),
                 ..before
             };
         }
         let cleared = clears(instruction);
-        let some = !cleared && computes_from(step, info, before.some);
+        let loads = self.content.names_constants && reads_through(step, before.some);
+        let some = !cleared && (loads || computes_from(step, info, before.some));
         let all = !cleared && computes_from(step, info, before.all);
         let mut after = before;
         for used in info.used_registers() {
@@ -239,7 +247,8 @@ impl<'a> AddressFlow<'a> {
             )
         });
         let stored = operands_read(instruction, info) & some != 0 || step.immediate;
-        if writes && (stored || step.in_memory) {
+        let copied = self.content.names_constants && reads_through(step, some);
+        if writes && (stored || step.in_memory || copied) {
             return false;
         }
         let result = bit(Register::RAX) | bit(Register::RDX);
@@ -271,7 +280,8 @@ impl<'a> AddressFlow<'a> {
         let given = ARGUMENTS.into_iter();
         let mut given = given.filter(|&register| some & bit(register) != 0);
         match self.reader(step) {
-            Some(reader) if reader.calls && self.names_functions => given.next().is_none(),
+            Some(reader) if reader.calls && self.content.names_functions => given.next().is_none(),
+            Some(reader) if reader.copies && self.content.names_constants => given.next().is_none(),
             Some(reader) => given.all(|register| reader.may_have(register)),
             None => given.next().is_none(),
         }
@@ -431,6 +441,16 @@ fn computes_from(step: &Step, info: &InstructionInfo, marks: u16) -> bool {
     step.immediate
         || lea && (step.in_memory || marks & through != 0)
         || operands_read(instruction, info) & marks != 0
+}
+
+/// Whether the instruction may read what a marked register leads to, or the constants themselves.
+fn reads_through(step: &Step, marks: u16) -> bool {
+    let instruction = &step.instruction;
+    let through = match instruction.is_string_instruction() {
+        true => bit(Register::RSI) | bit(Register::RDI),
+        false => bit(instruction.memory_base()) | bit(instruction.memory_index()),
+    };
+    instruction.mnemonic() != Mnemonic::Lea && (step.in_memory || marks & through != 0)
 }
 
 /// Registers with some marked or not; what is not certain takes no mark away.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::address_flow::only_reads;
+use crate::address_flow::{Content, only_reads};
 use crate::code_checks::is_redirectable;
 use crate::compare::FunctionStatus;
 use crate::ignore::Ignored;
@@ -116,11 +116,11 @@ impl Constants<'_, '_> {
             let more = users.constants.iter();
             open.extend(more.filter(|&&user| constants.insert(user)));
         }
-        let names_functions = constants.iter().any(|&one| names_functions(new, one));
+        let content = Content::of(new, &constants);
         let reads = |&function: &usize| {
             let whole = new.parent(function).unwrap_or(function);
             self.is_replaceable(whole)
-                && only_reads(new, self.entries, function, &constants, names_functions)
+                && only_reads(new, self.entries, function, &constants, content)
         };
         let functions = readers
             .iter()
@@ -170,15 +170,25 @@ fn users(unit: &Unit) -> HashMap<usize, Users> {
     all
 }
 
-fn names_functions(unit: &Unit, constant: usize) -> bool {
-    let range = unit.range(constant);
-    let section = unit.section(range.section);
-    let mut references = section.relocations_in(range.start, range.end).iter();
-    references.any(|relocation| match unit.target(range.section, relocation) {
-        Target::Atom { symbol, .. } => unit.is_function(symbol),
-        Target::Outside { .. } | Target::Place { .. } => true,
-        Target::Literal { .. } | Target::Constant { .. } => false,
-    })
+impl Content {
+    fn of(unit: &Unit, constants: &BTreeSet<usize>) -> Self {
+        let mut content = Self::default();
+        for &constant in constants {
+            let range = unit.range(constant);
+            let section = unit.section(range.section);
+            for relocation in section.relocations_in(range.start, range.end) {
+                match unit.target(range.section, relocation) {
+                    Target::Atom { symbol, .. } => {
+                        content.names_functions |= unit.is_function(symbol);
+                        content.names_constants |= constants.contains(&symbol);
+                    }
+                    Target::Outside { .. } | Target::Place { .. } => content.names_functions = true,
+                    Target::Literal { .. } | Target::Constant { .. } => {}
+                }
+            }
+        }
+        content
+    }
 }
 
 /// Counts functions that are replaced with their constants as changed, and parts those constants

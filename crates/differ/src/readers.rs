@@ -25,6 +25,8 @@ pub(crate) struct Reader {
     pub points_into: bool,
     /// Whether functions that the table names are called with a pointer into it.
     pub calls: bool,
+    /// Whether what the table holds is kept elsewhere.
+    pub copies: bool,
 }
 
 const fn reader(name: &'static str, table: usize, arguments: usize) -> Reader {
@@ -34,6 +36,14 @@ const fn reader(name: &'static str, table: usize, arguments: usize) -> Reader {
         arguments,
         points_into: false,
         calls: false,
+        copies: false,
+    }
+}
+
+const fn copier(name: &'static str, table: usize, arguments: usize) -> Reader {
+    Reader {
+        copies: true,
+        ..reader(name, table, arguments)
     }
 }
 
@@ -62,9 +72,9 @@ const READERS: &[Reader] = &[
     reader("match_string", 0, 3),
     reader("__sysfs_match_string", 0, 3),
     // arch/x86/lib, lib/usercopy.c: copies
-    reader("memcpy", 1, 3),
-    reader("__memcpy", 1, 3),
-    reader("_copy_to_user", 1, 3),
+    copier("memcpy", 1, 3),
+    copier("__memcpy", 1, 3),
+    copier("_copy_to_user", 1, 3),
     // sound/core/misc.c
     finder("snd_pci_quirk_lookup", 1, 2),
     finder("snd_pci_quirk_lookup_id", 2, 3),

@@ -603,6 +603,8 @@ fn a_changed_constant_whose_address_gets_away_is_refused() {
         "in-data",
         "at-boot",
         "spilled",
+        "loaded-from",
+        "copied-from",
     ];
     let of = |case| diff_case(&format!("constant-{case}"));
     for case in cases {
