@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 
 webhook = Webhook(sys.argv[1])
 refused = set()
+printing = threading.Lock()
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -28,7 +29,9 @@ class Receiver(BaseHTTPRequestHandler):
         refused.add(self.path)
         self.send_response(503 if flaky else 204)
         self.end_headers()
-        print(json.dumps(told), flush=True)
+        # Several are told at the same moment, each on its own line.
+        with printing:
+            print(json.dumps(told), flush=True)
 
     def log_message(self, *_):
         pass
