@@ -136,6 +136,8 @@ pub async fn enrol(
         Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
         None => {
             replaced = replace(&mut *connection, grant.account.id, new).await?;
+            let most = grant.account.machine_limit();
+            keep_replaced(&mut *connection, grant.account.id, most, now).await?;
             check_limit(&mut *connection, &grant.account).await?;
         }
     }
@@ -198,6 +200,31 @@ async fn replace(
     .await
     .map_err(database("find a machine by its hardware"))?;
     Ok(row.map(Machine::try_from).transpose()?)
+}
+
+/// Releases those of the account's replaced machines that were heard of longest ago, so that there
+/// are no more than it may have machines: each enrolment could add one otherwise.
+async fn keep_replaced(
+    connection: &mut Connection,
+    account: AccountId,
+    most: Option<u32>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(most) = most else {
+        return Ok(());
+    };
+    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
+        "SELECT",
+        "FROM machine WHERE account_id = $1 AND replaced_by IS NOT NULL
+         ORDER BY coalesce(checked_in_ms, enrolled_ms) DESC, machine_id LIMIT 100 OFFSET $2"
+    ))
+    .bind(account.to_string())
+    .bind(i64::from(most))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(database("find replaced machines"))?;
+    release_each(connection, rows, now).await?;
+    Ok(())
 }
 
 /// A machine that was replaced is there after all, so the account may have more than it covers.

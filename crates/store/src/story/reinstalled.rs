@@ -13,6 +13,7 @@ use crate::{
 pub async fn run(store: &dyn Store) {
     a_system_installed_anew_takes_the_place_of_the_old_one(store).await;
     machines_whose_firmware_says_the_same_both_live(store).await;
+    replaced_machines_do_not_pile_up(store).await;
 }
 
 async fn enrol_on(
@@ -129,4 +130,21 @@ async fn machines_whose_firmware_says_the_same_both_live(store: &dyn Store) {
     let renewed = enrol_on(store, token, 1, 0x21, 40).await.expect("enrolled");
     assert!(renewed.renewed, "an enrolment anew replaces nobody");
     assert_eq!(places(store, &account).await, [three, three, three, beyond]);
+}
+
+async fn replaced_machines_do_not_pile_up(store: &dyn Store) {
+    let (account, token) = account_with_token(store, "often@example.org").await;
+    for (number, seconds) in (1..=8).zip(2..) {
+        let enrolled = enrol_on(store, &token.secret, number, 0x31, seconds).await;
+        enrolled.expect("there is room");
+    }
+    let (replaced, last) = ((true, false), (false, false));
+    assert_eq!(
+        places(store, &account).await,
+        [replaced, replaced, replaced, last],
+        "as many as a free account may have"
+    );
+    let mut machines = store.machines(account.id).await.expect("machines");
+    machines.sort_by_key(|machine| machine.created);
+    assert_eq!(machines[0].created, at(6), "those that came last");
 }
