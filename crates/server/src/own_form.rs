@@ -13,11 +13,13 @@ use crate::session::{MaybeSession, SameSite, Session, check_form_token, form_tok
 use crate::state::AppState;
 
 /// What a form of an owner's page carries beside its token.
-pub trait OwnForm: DeserializeOwned {
+pub trait OwnForm: DeserializeOwned + Send {
     /// Where it goes.
     const ACTION: &'static str;
     /// The page that it is on: whoever is not signed in any more comes back there.
     const PAGE: &'static str = "/account";
+    /// Whether it takes who signed in a moment ago.
+    const FRESH: bool = false;
 
     /// For the form's hidden field `token`.
     fn token(session: &Session) -> String {
@@ -57,6 +59,9 @@ impl<F: OwnForm> FromRequest<AppState> for OwnersForm<F> {
         let account = session
             .owner()
             .ok_or_else(|| refused(ApiError::NotTheOwner))?;
+        if F::FRESH && !session.is_fresh(app).await.map_err(refused)? {
+            return Err(refused(ApiError::SignInAgain));
+        }
         Ok(Self {
             session,
             account,

@@ -69,6 +69,8 @@ pub enum ApiError {
     NotAnOperator,
     /// Not signed in with the account's password.
     NotTheOwner,
+    /// Signed in too long ago for what outlasts the session.
+    SignInAgain,
     /// A link from an e-mail that holds no more.
     NoSuchLink,
     /// No e-mails leave this service.
@@ -109,6 +111,7 @@ impl ApiError {
             | Self::ForeignForm
             | Self::NotAnOperator
             | Self::NotTheOwner
+            | Self::SignInAgain
             | Self::NotBegunHere
             | Self::NotSignedIn { .. }
             | Self::NoRegistration => StatusCode::FORBIDDEN,
@@ -157,6 +160,7 @@ impl ApiError {
             Self::ForeignForm
             | Self::NotAnOperator
             | Self::NotTheOwner
+            | Self::SignInAgain
             | Self::NotBegunHere
             | Self::NotSignedIn { .. }
             | Self::NoRegistration => ProblemKind::Forbidden,
@@ -231,6 +235,10 @@ impl ApiError {
             Self::NotTheOwner => {
                 "Only the account's owner may do this. Sign in as you do on its page, with the \
                 e-mail address and password for one; a token is not enough."
+                    .to_owned()
+            }
+            Self::SignInAgain => {
+                "You signed in more than 15 minutes ago. Sign in again, then add a way to sign in."
                     .to_owned()
             }
             Self::NoProvider => {

@@ -5,6 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri};
+use jiff::SignedDuration;
 use suture_store::{AccountId, OperatorName, SessionSecret, Visitor};
 
 use crate::problem::{ApiError, ApiResult};
@@ -12,6 +13,10 @@ use crate::state::AppState;
 
 /// Seconds after which a session ends: 12 hours, a long day's work.
 pub const SESSION_SECS: i64 = 12 * 3600;
+
+/// Seconds after which who signed in has to do so again before what outlasts the session: a
+/// browser that was left open, or a cookie that was stolen, must not become a way in for ever.
+pub const FRESH_SECS: i64 = 15 * 60;
 
 /// Somebody who signed in.
 pub struct Session {
@@ -33,6 +38,14 @@ impl Session {
             Visitor::Owner(account) | Visitor::TokenHolder(account) => Some(*account),
             Visitor::Operator(_) => None,
         }
+    }
+
+    /// Whether it was begun within [`FRESH_SECS`]: all sessions are equally long, so it would hold
+    /// for as much less than a whole session from now on.
+    pub async fn is_fresh(&self, app: &AppState) -> ApiResult<bool> {
+        let left = SignedDuration::from_secs(SESSION_SECS - FRESH_SECS);
+        let holds = app.store.session(&self.secret, app.clock.now() + left);
+        Ok(holds.await?.is_some())
     }
 
     /// The account that the visitor may change.

@@ -18,6 +18,8 @@ async function begin(form) {
     redirect: "error",
     credentials: "same-origin",
   });
+  const json = (answer.headers.get("content-type") ?? "").includes("json");
+  if (!json) throw new Error("sign in again, then try again.");
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.detail);
   return said;

@@ -44,6 +44,7 @@ pub struct AddIdentityForm {}
 
 impl OwnForm for AddIdentityForm {
     const ACTION: &'static str = "/account/identities";
+    const FRESH: bool = true;
 }
 
 /// What a provider sends people back with (source: RFC 6749, 4.1.2, and RFC 9207).

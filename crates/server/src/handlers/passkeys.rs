@@ -54,6 +54,7 @@ pub struct BeginAddingForm {}
 
 impl OwnForm for BeginAddingForm {
     const ACTION: &'static str = "/account/passkeys/begin";
+    const FRESH: bool = true;
 }
 
 #[derive(Deserialize)]
@@ -68,6 +69,7 @@ pub struct AddForm {
 
 impl OwnForm for AddForm {
     const ACTION: &'static str = "/account/passkeys";
+    const FRESH: bool = true;
 }
 
 #[derive(Deserialize)]

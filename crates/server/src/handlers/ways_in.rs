@@ -29,6 +29,8 @@ pub struct WaysIn {
     pub offers_passkeys: bool,
     /// The provider whose identities can be added.
     pub provider: Option<NamedProvider>,
+    /// Whether the owner signed in a moment ago, as they must have to add one.
+    pub fresh: bool,
     pub forms: FormTokens,
 }
 
@@ -69,6 +71,7 @@ impl WaysIn {
                 issuer: openid.issuer().clone(),
                 name: openid.name().to_owned(),
             }),
+            fresh: session.is_fresh(app).await?,
             forms: FormTokens {
                 add_identity: AddIdentityForm::token(session),
                 remove_identity: RemoveIdentityForm::token(session),

@@ -215,3 +215,19 @@ async fn a_passkey_is_added_by_the_account_that_asked_for_it() {
     assert_eq!(late.header("location"), Some("/sign-in?next=/account"));
     assert_eq!(world.store.passkeys(ada.id).await.unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_in_is_added_by_who_signed_in_a_moment_ago() {
+    let (world, session, _, _) = with_a_key().await;
+    let account = Open::account(&world, &session);
+    let begun = account.begin();
+    let forms = format!("action=\"{ADD}\"");
+    assert!(account.page.contains(&forms));
+    world.clock.advance(jiff::SignedDuration::from_mins(16));
+    let late = account.send(&Key::new(2).make(&begun));
+    assert_eq!(late.status, 403);
+    assert!(late.text().contains("Sign in again"), "{}", late.text());
+    let page = Open::account(&world, &session).page;
+    assert!(!page.contains(&forms));
+    assert!(page.contains("/sign-in?next=/account"), "{page}");
+}

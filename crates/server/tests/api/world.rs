@@ -279,8 +279,8 @@ impl World {
 
     /// The cookie of a new session of the account's owner.
     pub async fn session_of(&self, account: AccountId) -> String {
-        let (now, hour) = (self.clock.now(), SignedDuration::from_hours(1));
-        let begun = self.store.begin_account_session(account, now + hour, now);
+        let (now, day) = (self.clock.now(), SignedDuration::from_hours(12));
+        let begun = self.store.begin_account_session(account, now + day, now);
         format!("__Host-suture-session={}", begun.await.unwrap().expose())
     }
 
