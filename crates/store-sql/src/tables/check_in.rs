@@ -159,7 +159,7 @@ async fn check_ins(
     changes.heard.write(&mut *connection).await?;
     exposure::add(&mut *connection, &changes.exposures).await?;
     for account in changes.have_more {
-        machine::take_place_again(&mut *connection, account).await?;
+        machine::compare_with_limit(&mut *connection, account).await?;
     }
     Ok(answers)
 }

@@ -8,7 +8,7 @@ use suture_store::{
 };
 
 use super::dialect::{self, Database};
-use super::{audit, fleet, machine};
+use super::{audit, fleet, machine, replaced};
 
 #[async_trait]
 impl FleetStore for Database {
@@ -63,9 +63,7 @@ impl FleetStore for Database {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Machine>, StoreError> {
-        transaction!(self, |connection| machine::release_replaced(
-            connection, limit, now
-        ))
+        transaction!(self, |connection| replaced::release(connection, limit, now))
     }
 
     async fn fleet_samples(&self, since: Timestamp) -> Result<Vec<FleetSample>, StoreError> {

@@ -13,7 +13,7 @@ use suture_store::{
 
 use super::course::Courses;
 use super::dialect::{Connection, each_row};
-use super::{account, audit, check_in, exposure, token};
+use super::{account, audit, check_in, exposure, replaced, token};
 use crate::column::{database, parse, parse_option, time, to_json};
 
 const TABLE: &str = "machine";
@@ -130,17 +130,18 @@ pub async fn enrol(
     let grant = token::authenticate(&mut *connection, token).await?;
     let before = find(&mut *connection, grant.account.id, &new.id).await?;
     let renewed = before.is_some();
-    let mut replaced = None;
-    match &before {
-        // Its last check-in is forgotten below; a silence since then is not.
-        Some(before) => check_in::end_silence(&mut *connection, courses, before, now).await?,
-        None => {
-            replaced = replace(&mut *connection, grant.account.id, new).await?;
-            let most = grant.account.machine_limit();
-            keep_replaced(&mut *connection, grant.account.id, most, now).await?;
-            check_limit(&mut *connection, &grant.account).await?;
+    let replaced = match &before {
+        Some(before) => {
+            // Its last check-in is forgotten below; a silence since then is not.
+            check_in::end_silence(&mut *connection, courses, before, now).await?;
+            None
         }
-    }
+        None => {
+            let replaced = replaced::take_place(&mut *connection, &grant.account, new, now).await?;
+            check_limit(&mut *connection, &grant.account).await?;
+            replaced
+        }
+    };
     let secret = MachineSecret::generate().map_err(|_| StoreError::NoRandomBytes)?;
     let of = (grant.account.id, grant.token.id);
     let machine = upsert(&mut *connection, of, new, secret.hash(), now).await?;
@@ -158,7 +159,7 @@ pub async fn enrol(
     };
     audit::add(&mut *connection, line).await?;
     if before.is_some_and(|before| before.replaced_by.is_some()) {
-        take_place_again(&mut *connection, grant.account.id).await?;
+        compare_with_limit(&mut *connection, grant.account.id).await?;
     }
     let machine = match replaced.and_then(|old| old.group) {
         Some(group) => {
@@ -175,60 +176,8 @@ pub async fn enrol(
     })
 }
 
-/// Takes its place from the machine that has the new one's hardware, if there is one: the system
-/// there was installed anew. Should both live, the other is heard of soon and has a place again.
-async fn replace(
-    connection: &mut Connection,
-    account: AccountId,
-    new: &NewMachine,
-) -> Result<Option<Machine>, StoreError> {
-    let Some(hardware) = &new.hardware else {
-        return Ok(None);
-    };
-    let row: Option<MachineRow> = sqlx::query_as(with_columns!(
-        "UPDATE machine SET replaced_by = $3 WHERE account_id = $1 AND machine_id =
-             (SELECT m.machine_id FROM machine m
-              WHERE m.account_id = $1 AND m.hardware = $2 AND m.replaced_by IS NULL
-              ORDER BY coalesce(m.checked_in_ms, m.enrolled_ms) DESC, m.machine_id LIMIT 1)
-         RETURNING",
-        ""
-    ))
-    .bind(account.to_string())
-    .bind(hardware.as_str())
-    .bind(new.id.as_str())
-    .fetch_optional(connection)
-    .await
-    .map_err(database("find a machine by its hardware"))?;
-    Ok(row.map(Machine::try_from).transpose()?)
-}
-
-/// Releases those of the account's replaced machines that were heard of longest ago, so that there
-/// are no more than it may have machines: each enrolment could add one otherwise.
-async fn keep_replaced(
-    connection: &mut Connection,
-    account: AccountId,
-    most: Option<u32>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Some(most) = most else {
-        return Ok(());
-    };
-    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
-        "SELECT",
-        "FROM machine WHERE account_id = $1 AND replaced_by IS NOT NULL
-         ORDER BY coalesce(checked_in_ms, enrolled_ms) DESC, machine_id LIMIT 100 OFFSET $2"
-    ))
-    .bind(account.to_string())
-    .bind(i64::from(most))
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(database("find replaced machines"))?;
-    release_each(connection, rows, now).await?;
-    Ok(())
-}
-
-/// A machine that was replaced is there after all, so the account may have more than it covers.
-pub async fn take_place_again(
+/// See [`mark_over_limit`], with the limit that the account has.
+pub async fn compare_with_limit(
     connection: &mut Connection,
     account: AccountId,
 ) -> Result<(), StoreError> {
@@ -329,7 +278,7 @@ async fn let_in(connection: &mut Connection, account: AccountId) -> Result<(), S
     if !waiting {
         return Ok(());
     }
-    take_place_again(connection, account).await
+    compare_with_limit(connection, account).await
 }
 
 async fn upsert(
@@ -704,30 +653,8 @@ pub async fn release_silent(
     release_each(connection, rows, now).await
 }
 
-/// Releases machines whose hardware another has taken, and that were not heard of for
-/// [`Machine::REPLACED_SECS`], at most so many.
-pub async fn release_replaced(
-    connection: &mut Connection,
-    limit: u32,
-    now: Timestamp,
-) -> Result<Vec<Machine>, StoreError> {
-    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
-        "SELECT",
-        "FROM machine m
-         WHERE replaced_by IS NOT NULL AND coalesce(checked_in_ms, enrolled_ms) < $1
-             AND NOT EXISTS (SELECT 1 FROM machine n WHERE n.account_id = m.account_id
-                 AND n.machine_id = m.replaced_by AND n.enrolled_ms >= $1)
-         ORDER BY account_id, machine_id LIMIT $2"
-    ))
-    .bind(now.as_millisecond() - Machine::REPLACED_SECS * 1000)
-    .bind(i64::from(limit))
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(database("find replaced machines"))?;
-    release_each(connection, rows, now).await
-}
-
-async fn release_each(
+/// Releases these machines, and says in the audit log since when each was not heard of.
+pub(super) async fn release_each(
     connection: &mut Connection,
     rows: Vec<MachineRow>,
     now: Timestamp,

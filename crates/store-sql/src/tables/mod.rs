@@ -58,6 +58,7 @@ mod operator_key;
 mod operator_store;
 mod passkey;
 mod password_reset;
+mod replaced;
 mod retention;
 mod rollout;
 mod rollout_store;
