@@ -95,11 +95,13 @@ fn machine_id(path: &Path) -> Result<MachineId, FactsError> {
             expected: "a machine id of 32 hex digits; `systemd-machine-id-setup` makes one",
         });
     }
-    let digest = Sha256::new()
-        .chain_update(MACHINE_ID_KEY)
-        .chain_update(etc_machine_id)
-        .finalize();
-    Ok(hex::encode(digest)[..32].parse()?)
+    Ok(hashed(MACHINE_ID_KEY, &etc_machine_id).parse()?)
+}
+
+/// What leaves the machine in place of an id of its own: 32 hex digits.
+fn hashed(key: &str, id: &str) -> String {
+    let digest = Sha256::new().chain_update(key).chain_update(id).finalize();
+    hex::encode(digest)[..32].to_owned()
 }
 
 /// See [`HardwareId`]; only root may read it. None where the firmware tells no UUID, or one that
@@ -115,11 +117,7 @@ pub(crate) fn hardware_id(paths: &Paths) -> Option<HardwareId> {
     if !is_uuid || is_one_digit || OF_NOBODY.contains(&uuid.as_str()) {
         return None;
     }
-    let digest = Sha256::new()
-        .chain_update(HARDWARE_ID_KEY)
-        .chain_update(uuid)
-        .finalize();
-    hex::encode(digest)[..32].parse().ok()
+    hashed(HARDWARE_ID_KEY, &uuid).parse().ok()
 }
 
 /// At most 253 characters, as the protocol asks.

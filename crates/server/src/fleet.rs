@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use suture_store::{Clock, FleetGroup, Store, StoreError, hour_of};
+use suture_store::{Clock, FleetGroup, Machine, Store, StoreError, hour_of};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -57,7 +57,7 @@ pub async fn look_after(store: Arc<dyn Store>, clock: Arc<dyn Clock>, silent_day
     }
 }
 
-/// Both read every machine, so the hour's sample says that they were done.
+/// All of it reads many machines, so the hour's sample says that they were done.
 async fn each_hour(
     store: &dyn Store,
     now: Timestamp,
@@ -75,40 +75,32 @@ async fn each_hour(
     store.keep_fleet_sample(hour, &groups).await
 }
 
-/// In pieces, so that check-ins come between them.
 async fn release_silent(store: &dyn Store, days: u32, now: Timestamp) -> Result<(), StoreError> {
     let silence = SignedDuration::from_hours(i64::from(days) * 24);
     let Ok(since) = now.checked_sub(silence) else {
         return Ok(());
     };
-    loop {
-        let released = store.release_silent(since, RELEASED_AT_ONCE, now).await?;
-        for machine in &released {
-            info!(
-                machine.id = %machine.id,
-                "machine {} was released: it was silent for {days} days", machine.id
-            );
-        }
-        if released.len() < RELEASED_AT_ONCE as usize {
-            return Ok(());
-        }
-    }
+    let why = format!("it was silent for {days} days");
+    while told(
+        &store.release_silent(since, RELEASED_AT_ONCE, now).await?,
+        &why,
+    ) {}
+    Ok(())
 }
 
-/// In pieces too.
 async fn release_replaced(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-    loop {
-        let released = store.release_replaced(RELEASED_AT_ONCE, now).await?;
-        for machine in &released {
-            info!(
-                machine.id = %machine.id,
-                "machine {} was released: its system was installed anew", machine.id
-            );
-        }
-        if released.len() < RELEASED_AT_ONCE as usize {
-            return Ok(());
-        }
+    let why = "its system was installed anew";
+    while told(&store.release_replaced(RELEASED_AT_ONCE, now).await?, why) {}
+    Ok(())
+}
+
+/// Logs a piece of those that were released, so that check-ins come between pieces. Whether there
+/// may be more.
+fn told(released: &[Machine], why: &str) -> bool {
+    for machine in released {
+        info!(machine.id = %machine.id, "machine {} was released: {why}", machine.id);
     }
+    released.len() >= RELEASED_AT_ONCE as usize
 }
 
 #[cfg(test)]
