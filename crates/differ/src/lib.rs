@@ -48,5 +48,6 @@ pub use refusal::Refusal;
 pub use relocation_table::{TableEntry, TableError, plain_calls, relocation_table};
 pub use report::{
     IgnoredThing, Outcome, Report, ReportedFunction, ReportedRefusal, ReportedRelocation, report,
+    write_beside,
 };
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};

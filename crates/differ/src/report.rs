@@ -2,6 +2,8 @@
 
 mod text;
 
+pub use text::write_beside;
+
 use serde::Serialize;
 use suture_kernel::ObjectName;
 

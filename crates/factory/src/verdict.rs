@@ -204,18 +204,7 @@ impl Display for Verdict {
                 writeln!(f, "  instead: {advice}")?;
             }
         }
-        for thing in &self.ignored {
-            writeln!(f, "{thing}")?;
-        }
-        for part in &self.left_out {
-            writeln!(f, "left out: {part}")?;
-        }
-        for constant in &self.constants {
-            writeln!(
-                f,
-                "goes along: the constant `{constant}`, with all functions that read it"
-            )?;
-        }
+        suture_differ::write_beside(f, &self.ignored, &self.left_out, &self.constants)?;
         if self.objects.is_empty() {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::{IgnoredThing, Outcome, Report, ReportedFunction};
 use crate::compare::FunctionStatus;
+use crate::left_out::LeftOut;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -17,23 +18,35 @@ impl Display for Report {
                 writeln!(f, "  instead: {advice}")?;
             }
         }
-        for thing in &self.ignored {
-            writeln!(f, "{thing}")?;
-        }
-        for part in &self.left_out {
-            writeln!(f, "left out: {part}")?;
-        }
-        for constant in &self.constants {
-            writeln!(
-                f,
-                "goes along: the constant `{constant}`, with all functions that read it"
-            )?;
-        }
+        write_beside(f, &self.ignored, &self.left_out, &self.constants)?;
         if self.outcome == Outcome::Patch {
             writeln!(f, "{} livepatch relocations", self.relocations.len())?;
         }
         Ok(())
     }
+}
+
+/// A line for each thing that is beside the functions of a patch: what its author ignores, what is
+/// left out, and the constants that go along.
+pub fn write_beside(
+    f: &mut Formatter<'_>,
+    ignored: &[IgnoredThing],
+    left_out: &[LeftOut],
+    constants: &[String],
+) -> Result {
+    for thing in ignored {
+        writeln!(f, "{thing}")?;
+    }
+    for part in left_out {
+        writeln!(f, "left out: {part}")?;
+    }
+    for constant in constants {
+        writeln!(
+            f,
+            "goes along: the constant `{constant}`, with all functions that read it"
+        )?;
+    }
+    Ok(())
 }
 
 impl Display for Outcome {

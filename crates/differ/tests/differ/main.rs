@@ -1,6 +1,7 @@
 //! The differ on small units, compiled as the kernel compiles its own.
 
 mod common;
+mod constants;
 mod fuzz;
 mod link;
 mod pairs;

@@ -78,6 +78,17 @@ impl Guest {
         anyhow::bail!("the daemon did not start; its log:\n{log}")
     }
 
+    /// Ends the daemon as a service manager does.
+    pub fn stop_daemon(&self) -> anyhow::Result<()> {
+        let script = format!(
+            "set -e; killall livepatch; while pidof livepatch >/dev/null; do usleep 50000; done; \
+             rm -f {DAEMON_SOCKET}"
+        );
+        let stopped = self.vm.shell(&script)?;
+        anyhow::ensure!(stopped.success(), "{stopped:?}");
+        Ok(())
+    }
+
     /// What the daemon wrote so far.
     pub fn daemon_log(&self) -> String {
         let bytes = self.vm.read_file(DAEMON_LOG).unwrap_or_default();

@@ -7,9 +7,9 @@ use crate::site::{Site, assert_nothing_loaded, assert_refused};
 /// Makes the guest another machine: other machine id, other state. What the machine before it
 /// kept is put aside under its number, and taken back by the same call.
 fn become_machine(guest: &Guest, number: u32, before: u32) -> anyhow::Result<()> {
+    guest.stop_daemon()?;
     let script = format!(
-        "set -e; killall livepatch; while pidof livepatch >/dev/null; do usleep 50000; done; \
-         rm -f /run/livepatch/livepatchd.sock; \
+        "set -e; \
          [ {before} = 0 ] || mv /var/lib/livepatch /var/lib/machine-{before}; \
          [ ! -d /var/lib/machine-{number} ] || mv /var/lib/machine-{number} /var/lib/livepatch; \
          printf '%032x\\n' {number} > /etc/machine-id"

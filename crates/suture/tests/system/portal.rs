@@ -32,10 +32,8 @@ fn until_logged(site: &Site, words: &str) -> anyhow::Result<()> {
 
 /// Another system on the same hardware, as far as the agent can see: other machine id, nothing kept.
 fn install_anew(guest: &Guest) -> anyhow::Result<()> {
-    let script = "set -e; killall livepatch; \
-        while pidof livepatch >/dev/null; do usleep 50000; done; \
-        rm -rf /run/livepatch/livepatchd.sock /var/lib/livepatch; \
-        printf '%032x\\n' 11 > /etc/machine-id";
+    guest.stop_daemon()?;
+    let script = "rm -rf /var/lib/livepatch && printf '%032x\\n' 11 > /etc/machine-id";
     let changed = guest.vm.shell(script)?;
     anyhow::ensure!(changed.success(), "{changed:?}");
     guest.start_daemon()
