@@ -97,6 +97,7 @@ pub struct Epoch {
     boots: u64,
     greetings: u64,
     panics: usize,
+    lost_timers: usize,
 }
 
 impl Epoch {
@@ -105,7 +106,18 @@ impl Epoch {
             boots: state.boots,
             greetings: state.greetings,
             panics: state.console.panics().len(),
+            lost_timers: state.console.lost_timers(),
         }
+    }
+
+    /// Whether a processor's timer never went off since then.
+    pub fn lost_a_timer(self, state: &State) -> bool {
+        state.console.lost_timers() > self.lost_timers
+    }
+
+    /// From now on, later lost timers count.
+    pub fn forget_lost_timers(&mut self, state: &State) {
+        self.lost_timers = state.console.lost_timers();
     }
 
     /// Why nothing that began then can end well any more.

@@ -9,12 +9,22 @@ const LINES_SHOWN: usize = 40;
 /// The words with which a kernel panic begins.
 const PANIC: &str = "Kernel panic - not syncing";
 
+/// The words with which a boot begins.
+const BOOT: &str = "] Linux version ";
+
+/// The words with which the kernel says that a processor's timer never went off (kernel:
+/// `rcu_check_gp_kthread_expired_fqs_timer` in kernel/rcu/tree_stall.h, since 5.12).
+const LOST_TIMER: &str = "Possible timer handling issue on cpu=";
+
 /// A console's text so far.
 #[derive(Debug, Default)]
 pub struct Console {
     text: String,
     partial: Vec<u8>,
     panics: Vec<String>,
+    lost_timers: usize,
+    /// Where in the text the current boot begins.
+    boot: usize,
 }
 
 impl Console {
@@ -40,12 +50,17 @@ impl Console {
         if line.contains(PANIC) {
             self.panics.push(line.to_owned());
         }
+        self.lost_timers += usize::from(line.contains(LOST_TIMER));
         if self.text.len() > CONSOLE_LIMIT {
             let mut cut = self.text.len() / 2;
             while !self.text.is_char_boundary(cut) {
                 cut += 1;
             }
             self.text.drain(..cut);
+            self.boot = self.boot.saturating_sub(cut);
+        }
+        if line.contains(BOOT) {
+            self.boot = self.text.len();
         }
         self.text.push_str(line);
         self.text.push('\n');
@@ -59,6 +74,18 @@ impl Console {
     /// The lines that announced a panic, over all boots.
     pub fn panics(&self) -> &[String] {
         &self.panics
+    }
+
+    /// How often the kernel found that a processor's timer never went off, over all boots.
+    pub fn lost_timers(&self) -> usize {
+        self.lost_timers
+    }
+
+    /// Puts one line in the place of all that the current boot printed.
+    pub fn replace_boot(&mut self, line: &str) {
+        self.text.truncate(self.boot);
+        self.keep(line);
+        self.boot = self.text.len();
     }
 
     /// The last lines, for an error message.
@@ -123,6 +150,22 @@ mod tests {
             console.panics(),
             ["[ 2.0] Kernel panic - not syncing: Fatal exception"]
         );
+    }
+
+    #[test]
+    fn a_boot_that_failed_leaves_one_line() {
+        let mut console = Console::default();
+        console.push(b"[ 0.0] Linux version 6.1\nfine\n[ 0.0] Linux version 6.1\n");
+        console.push(b"rcu: \tPossible timer handling issue on cpu=1 timer-softirq=8\n");
+        assert_eq!(console.lost_timers(), 1);
+        console.replace_boot("reset");
+        console.push(b"[ 0.0] Linux version 6.1\nwell\n");
+        assert_eq!(
+            console.text(),
+            "[ 0.0] Linux version 6.1\nfine\nreset\n[ 0.0] Linux version 6.1\nwell\n"
+        );
+        console.replace_boot("reset again");
+        assert!(console.text().ends_with("fine\nreset\nreset again\n"));
     }
 
     #[test]

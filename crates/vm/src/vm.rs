@@ -13,12 +13,19 @@ use crate::command::{CommandOutput, GuestCommand, text};
 use crate::forward::forwarded;
 use crate::qemu::{Machine, NETWORK_ID, Qemu};
 use crate::qmp::Qmp;
-use crate::state::SharedState;
+use crate::state::{SharedState, State};
 use crate::wire::{self, Action, Answer, Bytes, Ready, WRITE_CHUNK};
 use crate::{GuestKernel, VmError};
 
 /// How long the guest may take for the answer itself, beyond what it was asked to do.
 const ANSWER_GRACE: Duration = Duration::from_secs(60);
+
+/// How often a boot is begun again whose emulated processor lost its timer.
+const RESETS: usize = 2;
+
+/// What the console holds in the place of such a boot.
+const LOST_TIMER_NOTE: &str =
+    "the machine was reset: an emulated processor lost its timer before the guest answered";
 
 /// A running virtual machine. Dropping it kills QEMU, in a panic as well, and so does
 /// the end of the thread that started it.
@@ -244,19 +251,11 @@ impl Vm {
     /// Waits until the guest answers in another boot than the given one, for a machine that
     /// restarts by itself: after a panic, or because a program in it says so.
     pub fn wait_for_restart(&self, boot_id: &str, timeout: Duration) -> Result<(), VmError> {
-        let epoch = self.now();
-        let deadline = Instant::now() + timeout;
-        let found = self.state.wait(deadline, |state| {
-            let another = state
-                .ready
-                .as_ref()
-                .is_some_and(|ready| ready.boot_id != boot_id);
-            if another {
-                return Some(Ok(()));
-            }
-            epoch.ended(state).map(Err)
-        });
-        found.unwrap_or_else(|| Err(no_answer(&self.state, timeout)))
+        let came = |state: &State| {
+            let ready = state.ready.as_ref();
+            ready.is_some_and(|ready| ready.boot_id != boot_id)
+        };
+        self.wait_for_boot(self.now(), timeout, came, Epoch::ended)
     }
 
     /// Switches the machine off in an orderly way.
@@ -283,14 +282,48 @@ impl Vm {
     }
 
     fn wait_until_ready(&self, since: Epoch) -> Result<(), VmError> {
-        let deadline = Instant::now() + self.boot_timeout;
-        let found = self.state.wait(deadline, |state| {
-            if since.answers_anew(state) {
-                return Some(Ok(()));
+        let came = |state: &State| since.answers_anew(state);
+        self.wait_for_boot(since, self.boot_timeout, came, Epoch::crashed)
+    }
+
+    /// Waits for a boot to come to its end: `came` says that it has, `broken` why it can't.
+    ///
+    /// Under emulation, a processor that comes up now and then never gets its first timer
+    /// interrupt, and the kernel waits for it for ever. The guest did nothing yet, so it is reset.
+    fn wait_for_boot(
+        &self,
+        mut since: Epoch,
+        timeout: Duration,
+        came: impl Fn(&State) -> bool,
+        broken: impl Fn(Epoch, &State) -> Option<VmError>,
+    ) -> Result<(), VmError> {
+        for resets_left in (0..=RESETS).rev() {
+            let deadline = Instant::now() + timeout;
+            let found = self.state.wait(deadline, |state| {
+                if came(state) {
+                    return Some(Ok(true));
+                }
+                let again = resets_left > 0 && since.lost_a_timer(state);
+                let broken = broken(since, state).map(Err);
+                broken.or_else(|| again.then_some(Ok(false)))
+            });
+            match found {
+                Some(Ok(true)) => return Ok(()),
+                Some(Ok(false)) => self.boot_again(&mut since)?,
+                Some(Err(error)) => return Err(error),
+                None => break,
             }
-            since.crashed(state).map(Err)
+        }
+        Err(no_answer(&self.state, timeout))
+    }
+
+    fn boot_again(&self, since: &mut Epoch) -> Result<(), VmError> {
+        self.qmp("system_reset", &json!({}))?;
+        self.state.change(|state| {
+            state.console.replace_boot(LOST_TIMER_NOTE);
+            since.forget_lost_timers(state);
         });
-        found.unwrap_or_else(|| Err(no_answer(&self.state, self.boot_timeout)))
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod cumulative;
 mod debian;
 mod deployed;
 mod known_fixes;
+mod lost_timer;
 mod machine_limit;
 mod machine_refusals;
 mod older_kernel;
