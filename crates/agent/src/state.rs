@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::KernelBuild;
 use suture_protocol::{CheckInResponse, KernelNotice, MachineId, Withdrawal};
-use suture_rollout::Offer;
+use suture_rollout::{ChannelName, Offer};
 use thiserror::Error;
 use tracing::warn;
 use url::Url;
@@ -96,6 +96,9 @@ pub struct CheckSuccess {
     /// What keeps the machine from new versions, beside the rollouts.
     #[serde(default)]
     pub held: Option<String>,
+    /// The channel that the machine's group follows.
+    #[serde(default)]
+    pub channel: Option<ChannelName>,
 }
 
 impl CheckSuccess {
@@ -122,6 +125,7 @@ impl CheckSuccess {
                 .held
                 .as_ref()
                 .map(|held| text::one_line(&held.detail, LONGEST_REASON)),
+            channel: response.channel.clone(),
         }
     }
 }
@@ -590,6 +594,7 @@ mod tests {
             coming: None,
             notice: None,
             held: None,
+            channel: None,
         });
         assert_eq!(state.offer_for(&kernel), None);
         assert_eq!(state.covered, None);

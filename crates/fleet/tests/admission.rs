@@ -7,7 +7,7 @@ use suture_fleet::policy::Suture;
 use suture_fleet::{Lottery, Policy, Population, START, timestamp};
 use suture_kernel::KernelBuild;
 use suture_rollout::{
-    Candidate, Course, EarlyPreference, GroupPolicy, Offer, Phase, Plan, Published, Scope, choose,
+    Candidate, Course, EarlyPreference, GroupRules, Offer, Phase, Plan, Published, Scope, choose,
 };
 
 fn kernel() -> KernelBuild {
@@ -62,7 +62,7 @@ fn compare(population: &Population, lottery: &Arc<Lottery>, step: usize, cap: u6
             group: None,
             exposed_by: &[],
             over_limit: false,
-            policy: GroupPolicy::default(),
+            rules: GroupRules::NONE,
             now: lottery.draw.at,
         };
         let choice = choose(&candidate, &published, std::slice::from_ref(&course));

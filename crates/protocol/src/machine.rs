@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::{InvalidName, KernelBuild};
-use suture_rollout::Offer;
+use suture_rollout::{ChannelName, Offer};
 use utoipa::ToSchema;
 
 use crate::schema::{KernelBuildSchema, OfferSchema};
@@ -232,6 +232,10 @@ pub struct CheckInResponse {
     /// Something other than a rollout keeps the machine from new versions.
     #[serde(default)]
     pub held: Option<Held>,
+    /// The channel that the machine's group follows.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub channel: Option<ChannelName>,
     /// Several machines check in with this machine's secret: a disk was copied. The one that is
     /// told so is to become one of its own by `POST /v1/machines/self/split`.
     #[serde(default)]

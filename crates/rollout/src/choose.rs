@@ -8,7 +8,7 @@ use suture_advisory::PatchVersion;
 use suture_kernel::{InvalidName, KernelBuild};
 
 use crate::cohort::{Draw, Seed, UnitDigest};
-use crate::{Eligible, GroupPolicy, Phase, Plan, RolloutId, Rule, Scope, Unit};
+use crate::{Eligible, GroupRules, Phase, Plan, RolloutId, Rule, Scope, Unit};
 
 /// The server's choice for one machine. It says where to go; what is loaded there is proven by
 /// the repository's metadata alone.
@@ -69,8 +69,8 @@ pub struct Candidate<'a> {
     pub exposed_by: &'a [RolloutId],
     /// The account's plan covers fewer machines than it has, and not this one.
     pub over_limit: bool,
-    /// What its group's policy says.
-    pub policy: GroupPolicy,
+    /// What its group waits for.
+    pub rules: &'a GroupRules,
     /// When it asks.
     pub now: Timestamp,
 }
@@ -130,7 +130,7 @@ pub struct Choice {
 }
 
 /// What keeps a machine from a version that its rollout would bring to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withheld {
     /// The account's plan does not cover the machine.
     MachineLimit,
@@ -218,7 +218,7 @@ impl Course {
         if machine.over_limit {
             return Some(Withheld::MachineLimit);
         }
-        let rule = machine.policy.withholds(version, self, machine.now)?;
+        let rule = machine.rules.withholds(version, self, machine.now)?;
         Some(Withheld::Policy { version, rule })
     }
 }

@@ -5,6 +5,7 @@
 //! ([`Ledger`]); [`decide`] says what becomes of the rollout, and [`choose`] what one machine is
 //! told. `docs/rollouts.md` explains why the evidence may be looked at at any time.
 
+mod channel;
 mod choose;
 pub mod cohort;
 mod decide;
@@ -20,6 +21,7 @@ pub mod preview;
 mod rates;
 mod tick;
 
+pub use channel::ChannelName;
 pub use choose::{
     Candidate, Choice, Course, EarlyPreference, Offer, Published, Withheld, choose, is_eligible,
 };
@@ -30,6 +32,6 @@ pub use id::{RolloutId, Scope};
 pub use ledger::{Evidence, HarmLedger, InvalidLedger, Ledger};
 pub use phase::{HaltedBy, InvalidPhase, Phase};
 pub use plan::{Day, EarlyGroup, Eligible, InvalidPlan, Plan, Step, Tolerated, Unit, Window};
-pub use policy::{GroupPolicy, Rule};
+pub use policy::{GroupPolicy, GroupRules, Rule};
 pub use rates::Rate;
 pub use tick::{Applications, Comparison, Fleet, Tick};

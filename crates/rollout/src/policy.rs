@@ -1,16 +1,17 @@
 //! What an operator decided for a group of machines, beside every rollout's own course.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 
-use crate::Course;
+use crate::{ChannelName, Course};
 
 /// What holds for the machines of a group. It only ever makes them wait: nothing goes to a
 /// machine that its rollout would not bring there, and nothing is taken back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupPolicy {
     /// Nothing new at all.
@@ -21,12 +22,26 @@ pub struct GroupPolicy {
     pub delay_days: Option<u16>,
     /// Nothing whose rollout began later.
     pub cut_off: Option<Timestamp>,
+    /// Nothing that was not promoted to this channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+}
+
+/// A group's policy, and what its words stand for at the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupRules {
+    pub policy: GroupPolicy,
+    /// What was promoted to the policy's channel.
+    pub promoted: BTreeSet<PatchVersion>,
 }
 
 /// Which of a policy's rules makes a machine wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     Hold,
+    Channel {
+        name: ChannelName,
+    },
     Pin {
         at: PatchVersion,
     },
@@ -43,10 +58,26 @@ impl GroupPolicy {
     /// Longest delay, in days: a year.
     pub const MOST_DELAY_DAYS: u16 = 366;
 
+    const NOTHING: Self = Self {
+        hold: false,
+        pin: None,
+        delay_days: None,
+        cut_off: None,
+        channel: None,
+    };
+
     /// It says nothing.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self::NOTHING
     }
+}
+
+impl GroupRules {
+    /// For a machine without a group, or of one without a policy.
+    pub const NONE: &'static Self = &Self {
+        policy: GroupPolicy::NOTHING,
+        promoted: BTreeSet::new(),
+    };
 
     /// The rule that keeps a version from the group at this time, if one does.
     pub fn withholds(
@@ -55,17 +86,23 @@ impl GroupPolicy {
         course: &Course,
         now: Timestamp,
     ) -> Option<Rule> {
-        if self.hold {
+        let policy = &self.policy;
+        if policy.hold {
             return Some(Rule::Hold);
         }
-        if let Some(at) = self.pin.filter(|pin| version > *pin) {
+        if let Some(at) = policy.pin.filter(|pin| version > *pin) {
             return Some(Rule::Pin { at });
         }
+        if let Some(name) = &policy.channel
+            && !self.promoted.contains(&version)
+        {
+            return Some(Rule::Channel { name: name.clone() });
+        }
         let begun = course.draw.at;
-        if let Some(at) = self.cut_off.filter(|cut_off| begun > *cut_off) {
+        if let Some(at) = policy.cut_off.filter(|cut_off| begun > *cut_off) {
             return Some(Rule::CutOff { at });
         }
-        let wait = SignedDuration::from_hours(24 * i64::from(self.delay_days?));
+        let wait = SignedDuration::from_hours(24 * i64::from(policy.delay_days?));
         let until = begun.saturating_add(wait).unwrap_or(Timestamp::MAX);
         (now < until).then_some(Rule::Delay { until })
     }
@@ -77,6 +114,9 @@ impl fmt::Display for Rule {
         match self {
             Self::Hold => formatter.write_str("is held: it gets nothing new"),
             Self::Pin { at } => write!(formatter, "is pinned to {at}"),
+            Self::Channel { name } => {
+                write!(formatter, "gets what is promoted to the channel `{name}`")
+            }
             Self::Delay { until } => {
                 write!(
                     formatter,

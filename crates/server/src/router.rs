@@ -18,11 +18,11 @@ use utoipa_axum::routes;
 
 use crate::conditional::Condition;
 use crate::handlers::{
-    account, account_page, accounts, audit, calendar, check_in, feeds, fleet, fleet_page, groups,
-    groups_page, health, hooks, index, machines, metrics, openapi as openapi_page, openid,
-    operator_keys, passkeys, patches, patches_page, register, repository, reset, rollouts,
-    rollouts_change, rollouts_page, rollouts_stream, settings_page, sign_in, subscription, ticks,
-    ways_in,
+    account, account_page, accounts, audit, calendar, channels, channels_page, check_in, feeds,
+    fleet, fleet_page, groups, groups_page, health, hooks, index, machines, metrics,
+    openapi as openapi_page, openid, operator_keys, passkeys, patches, patches_page, register,
+    repository, reset, rollouts, rollouts_change, rollouts_page, rollouts_stream, settings_page,
+    sign_in, subscription, ticks, ways_in,
 };
 use crate::problem;
 use crate::request_log::RequestLog;
@@ -59,6 +59,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(fleet_page::change))
         .routes(routes!(fleet_page::audit))
         .routes(routes!(groups_page::show, groups_page::set))
+        .routes(routes!(channels_page::show, channels_page::change))
         .routes(routes!(settings_page::show))
         .routes(routes!(settings_page::test_hook))
         .routes(routes!(ticks::follow))
@@ -111,6 +112,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(fleet::set_group))
         .routes(routes!(groups::list))
         .routes(routes!(groups::set_policy))
+        .routes(routes!(channels::list))
+        .routes(routes!(channels::promote, channels::demote))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::change))
         .routes(routes!(accounts::tokens, accounts::make_token))

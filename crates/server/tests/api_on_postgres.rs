@@ -2,6 +2,8 @@
 
 #[path = "api/billing.rs"]
 mod billing;
+#[path = "api/channels.rs"]
+mod channels;
 #[path = "api/dashboard.rs"]
 mod dashboard;
 #[path = "api/database.rs"]

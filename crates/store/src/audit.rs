@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use suture_kernel::InvalidName;
 use suture_protocol::MachineId;
-use suture_rollout::RolloutId;
+use suture_rollout::{ChannelName, RolloutId};
 
 use crate::{AccountId, GroupName, OperatorKeyId, OperatorName, TokenId};
 
@@ -49,6 +49,8 @@ pub enum Action {
     ChangeMachineLimit,
     ChangeSubscription,
     ChangeGroupPolicy,
+    PromoteVersion,
+    DemoteVersion,
     ChangeLetters,
     CreateToken,
     RevokeToken,
@@ -76,12 +78,14 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::CreateAccount,
         Self::ChangePlan,
         Self::ChangeMachineLimit,
         Self::ChangeSubscription,
         Self::ChangeGroupPolicy,
+        Self::PromoteVersion,
+        Self::DemoteVersion,
         Self::ChangeLetters,
         Self::CreateToken,
         Self::RevokeToken,
@@ -115,6 +119,8 @@ impl Action {
             Self::ChangeMachineLimit => "change-machine-limit",
             Self::ChangeSubscription => "change-subscription",
             Self::ChangeGroupPolicy => "change-group-policy",
+            Self::PromoteVersion => "promote-version",
+            Self::DemoteVersion => "demote-version",
             Self::ChangeLetters => "change-letters",
             Self::CreateToken => "create-token",
             Self::RevokeToken => "revoke-token",
@@ -167,6 +173,7 @@ pub enum Subject {
     Rollout(RolloutId),
     OperatorKey(OperatorKeyId),
     Group(GroupName),
+    Channel(ChannelName),
 }
 
 const EXPECTED: &str = "expected a known kind and its name, like `token:UUID`";
@@ -210,6 +217,7 @@ impl fmt::Display for Subject {
             Self::Rollout(id) => write!(formatter, "rollout:{id}"),
             Self::OperatorKey(id) => write!(formatter, "operator-key:{id}"),
             Self::Group(name) => write!(formatter, "group:{name}"),
+            Self::Channel(name) => write!(formatter, "channel:{name}"),
         }
     }
 }
@@ -225,6 +233,7 @@ impl FromStr for Subject {
             Some(("rollout", id)) => id.parse().ok().map(Self::Rollout),
             Some(("operator-key", id)) => id.parse().ok().map(Self::OperatorKey),
             Some(("group", name)) => name.parse().ok().map(Self::Group),
+            Some(("channel", name)) => name.parse().ok().map(Self::Channel),
             _ => None,
         };
         subject.ok_or_else(|| InvalidName::new("audited subject", text, EXPECTED))

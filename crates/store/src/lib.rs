@@ -9,6 +9,7 @@ mod attention;
 mod audit;
 mod billing;
 mod boots;
+mod channel;
 mod check_in;
 mod clock;
 mod error;
@@ -38,6 +39,7 @@ pub use billing::{
     BillingStore, CustomerId, Subscription, SubscriptionId, SubscriptionState, SubscriptionStatus,
 };
 pub use boots::Boots;
+pub use channel::{Channel, ChannelStore, Promotion};
 pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};

@@ -8,7 +8,8 @@ use suture_advisory::PatchVersion;
 use suture_protocol::{EventId, EventKind, MachineEvent, MachineId};
 use suture_rollout::cohort::{Commitment, Draw, Seed, UnitDigest};
 use suture_rollout::{
-    Choice, Decision, EarlyPreference, Fleet, Ledger, Phase, Plan, RolloutId, Scope, Tick,
+    ChannelName, Choice, Decision, EarlyPreference, Fleet, Ledger, Phase, Plan, RolloutId, Scope,
+    Tick,
 };
 
 use crate::{Account, AccountId, Actor, CheckIn, Machine, MachineSecret, StoreError};
@@ -126,6 +127,8 @@ pub struct Answer {
     pub choice: Choice,
     /// The version that the choice's `early` is about.
     pub goal: Option<PatchVersion>,
+    /// The channel that the machine's group follows.
+    pub channel: Option<ChannelName>,
 }
 
 /// A machine that a rollout exposed.

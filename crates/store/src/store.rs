@@ -6,9 +6,10 @@ use suture_protocol::MachineId;
 
 use crate::{
     Account, AccountId, AccountToken, Actor, AttentionStore, AuditEntry, BillingStore,
-    EmailAddress, Enrolment, FleetStore, GroupStore, HookStore, IssuedToken, LeaseStore, Machine,
-    MachineSecret, NewAccount, NewMachine, OperatorStore, Plan, RetentionStore, RolloutStore,
-    SignInStore, SignUpStore, StoreError, Token, TokenGrant, TokenId, TokenLabel,
+    ChannelStore, EmailAddress, Enrolment, FleetStore, GroupStore, HookStore, IssuedToken,
+    LeaseStore, Machine, MachineSecret, NewAccount, NewMachine, OperatorStore, Plan,
+    RetentionStore, RolloutStore, SignInStore, SignUpStore, StoreError, Token, TokenGrant, TokenId,
+    TokenLabel,
 };
 
 /// Accounts, tokens, machines and the audit log, in a database, with all that the other parts
@@ -26,6 +27,7 @@ pub trait Store:
     + FleetStore
     + BillingStore
     + GroupStore
+    + ChannelStore
     + AttentionStore
     + RetentionStore
     + HookStore

@@ -7,6 +7,7 @@
 //! The functions panic where a promise of [`Store`] is broken, as tests do.
 
 mod attention;
+mod channels;
 mod copies;
 mod fleet;
 mod hooks;
@@ -55,6 +56,7 @@ pub async fn run(store: Arc<dyn Store>) {
     hooks::run(store).await;
     fleet::run(store).await;
     plans::run(store).await;
+    channels::run(store).await;
     attention::run(store).await;
     copies::run(store).await;
     reinstalled::run(store).await;

@@ -157,6 +157,12 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
         "2026-12-31",
     ];
     text(&service.on_database(&waits));
+    let follows = ["policy", "follows", "--channel", "stable"];
+    let policy = text(&service.done(&follows));
+    assert_eq!(policy, "what was promoted to `stable`");
+    for version in ["8.1", "9.1"] {
+        text(&service.on_database(&["promote", version, "beta"]));
+    }
 
     for command in [
         &["account", "list"][..],
@@ -165,6 +171,7 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
         &["machines", grace, "--kernel", "6.1.0", "--silent", "1"],
         &["operator-key", "list"],
         &["groups"],
+        &["channels"],
         &["audit"],
         &["audit", "--last", "2"],
     ] {
@@ -187,10 +194,20 @@ async fn an_operator_does_the_same_on_a_database_and_at_a_service() {
     let groups = text(&service.done(&["groups"]));
     let slow = "slow\t0\t7 days later, nothing whose rollout began after 2026-12-31";
     assert!(
-        groups.starts_with("canary\t1\tnothing new") && groups.ends_with(slow),
+        groups.starts_with("canary\t1\tnothing new")
+            && groups.ends_with(slow)
+            && groups.contains("\nfollows\t0\twhat was promoted to `stable`\n"),
         "{groups}"
     );
-    for group in ["canary", "slow"] {
+    let channels = text(&service.done(&["channels"]));
+    assert_eq!(channels, "beta\t-\t9.1,8.1\nstable\tfollows\t-");
+    let unpublished = service.at_server(&service.key, &["promote", "9.1", "stable"]);
+    let said = refusal(&unpublished);
+    assert!(said.contains("one that is published"), "{said}");
+    text(&service.on_database(&["promote-all", "beta", "stable"]));
+    let left = service.done(&["demote", "9.1", "stable"]);
+    assert_eq!(text(&left), "stable\tfollows\t8.1");
+    for group in ["canary", "slow", "follows"] {
         text(&service.done(&["policy", group, "--none"]));
     }
     assert_eq!(

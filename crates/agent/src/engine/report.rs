@@ -121,6 +121,7 @@ impl Engine {
                 })
                 .next(),
             held: answer.and_then(|answer| answer.held.clone()),
+            channel: answer.and_then(|answer| answer.channel.clone()),
         }
     }
 

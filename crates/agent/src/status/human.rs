@@ -36,7 +36,10 @@ pub fn human(report: &StatusReport, verbose: bool) -> String {
     lines.extend(held(report).map(|held| format!("nothing new comes: {held}")));
     lines.extend(rollout(&report.rollout, verbose));
     if let Some(enrolment) = &report.enrolment {
-        lines.push(format!("tier: {}", enrolment.plan));
+        let channel = report.rollout.channel.as_ref();
+        let channel = channel.map(|name| format!(", channel {name}"));
+        let channel = channel.unwrap_or_default();
+        lines.push(format!("tier: {}{channel}", enrolment.plan));
     }
     lines.push(format!("machine id: {}", report.machine_id));
     // The patch state tells of the version on offer already.

@@ -109,6 +109,7 @@ fn machines() -> Vec<StatusReport> {
                     early_group: in_force,
                     coming: Some(new),
                     held: None,
+                    channel: None,
                     withdrawn: Some(WithdrawalReport {
                         version: old,
                         reason: "a mistake\nof ours".to_owned(),

@@ -132,6 +132,9 @@ struct Livepatch<'a> {
     /// The version in force, if it was withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     withdrawn: Option<Withdrawn<'a>>,
+    /// The channel that the machine's group follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
     fixes: Vec<Fix<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     quarantine: Vec<Quarantine<'a>>,
@@ -272,6 +275,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
             version: it.version.to_string(),
             reason: &it.reason,
         }),
+        channel: rollout.channel.as_ref().map(|name| name.as_str()),
         fixes: fixes.collect(),
         quarantine: quarantine.collect(),
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::{KernelBuild, KernelRelease};
 use suture_protocol::{KernelTrouble, MachineId};
+use suture_rollout::ChannelName;
 use url::Url;
 
 use super::PatchState;
@@ -101,6 +102,8 @@ pub struct RolloutReport {
     /// What keeps the machine from new versions, beside the rollouts: the account's plan or the
     /// group's policy, in the service's words.
     pub held: Option<String>,
+    /// The channel that the machine's group follows.
+    pub channel: Option<ChannelName>,
 }
 
 /// A version in force that is offered to nobody any more. It stays until a later one replaces it.

@@ -363,9 +363,10 @@ fn a_machine_in_a_rollout_in_every_format() {
             reason: "it broke nft".to_owned(),
         }),
         held: None,
+        channel: Some("stable".parse().unwrap()),
     };
     let text = human(&report, false);
-    let shown: Vec<_> = text.lines().skip(4).take(6).collect();
+    let shown: Vec<_> = text.lines().skip(4).take(7).collect();
     assert_snapshot!(shown.join("\n"), @r"
     patch state: ✓ all applied
     patch version: 104.1
@@ -373,6 +374,7 @@ fn a_machine_in_a_rollout_in_every_format() {
       note: it stays in force until a later version replaces it
     early group: this machine is in that of 104.1
     coming: 105.1 is being rolled out, this machine's turn comes
+    tier: free, channel stable
     ");
     let verbose = human(&report, true);
     assert!(verbose.contains("drawn anew for each patch"), "{verbose}");
@@ -386,16 +388,17 @@ fn a_machine_in_a_rollout_in_every_format() {
             "EarlyGroup": "104.1",
             "Coming": "105.1",
             "Withdrawn": { "Version": "104.1", "Reason": "it broke nft" },
+            "Channel": "stable",
             "Fixes": [],
         })
     );
     let yaml = yaml(&report).unwrap();
-    let shown: Vec<_> = yaml.lines().skip(11).take(9).collect();
+    let shown: Vec<_> = yaml.lines().skip(11).take(10).collect();
     assert_eq!(
         shown.join("\n"),
         "  livepatch:\n    checkState: checked\n    patchState: applied\n    version: \"104.1\"\n    \
          earlyGroup: \"104.1\"\n    coming: \"105.1\"\n    withdrawn:\n      version: \"104.1\"\n      \
-         reason: it broke nft"
+         reason: it broke nft\n    channel: stable"
     );
 }
 

@@ -48,6 +48,8 @@ struct Livepatch<'a> {
     coming: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     withdrawn: Option<Withdrawn<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
     /// One line per hole: `* CVE-…`.
     fixes: String,
 }
@@ -105,6 +107,7 @@ fn livepatch(report: &StatusReport) -> Livepatch<'_> {
             version: it.version.to_string(),
             reason: &it.reason,
         }),
+        channel: rollout.channel.as_ref().map(|name| name.as_str()),
         fixes: report.fixes.iter().map(line).collect(),
     }
 }

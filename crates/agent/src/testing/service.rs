@@ -20,7 +20,7 @@ use suture_protocol::{
     MachineId, Manifest, Problem, ProblemKind, SplitRequest, TargetKind, TargetName, Withdrawal,
 };
 use suture_repository::{Content, InitOptions, NewTarget, Publisher, init};
-use suture_rollout::Offer;
+use suture_rollout::{ChannelName, Offer};
 use tempfile::TempDir;
 
 use super::{FakeTree, manifest, time, version};
@@ -39,6 +39,7 @@ pub struct Desk {
     pub enrol_problem: Option<Problem>,
     pub enrolled: bool,
     pub early_group: Option<PatchVersion>,
+    pub channel: Option<ChannelName>,
     pub coming: Option<PatchVersion>,
     pub withdrawn: Option<Withdrawal>,
     pub notice: Option<KernelNotice>,
@@ -131,6 +132,7 @@ impl Service {
             enrol_problem: None,
             enrolled: false,
             early_group: None,
+            channel: None,
             coming: None,
             withdrawn: None,
             notice: None,
@@ -395,6 +397,7 @@ async fn check_in(
         offer,
         next_check_in_secs: 3600,
         early_group: desk.early_group,
+        channel: desk.channel.clone(),
         coming: desk.coming,
         withdrawn: desk.withdrawn.clone(),
         notice: desk.notice.clone(),

@@ -228,6 +228,7 @@ mod tests {
             coming: None,
             withdrawn: None,
             held: None,
+            channel: None,
             copied: false,
             notice: None,
         }

@@ -3,8 +3,8 @@ use suture_advisory::PatchVersion;
 use suture_kernel::{BuildId, KernelBuild};
 use suture_rollout::cohort::{Draw, Seed, UnitDigest};
 use suture_rollout::{
-    Candidate, Choice, Course, EarlyPreference, Eligible, GroupPolicy, HaltedBy, Offer, Phase,
-    Plan, Published, RolloutId, Rule, Scope, Unit, Withheld, choose,
+    Candidate, ChannelName, Choice, Course, EarlyPreference, Eligible, GroupPolicy, GroupRules,
+    HaltedBy, Offer, Phase, Plan, Published, RolloutId, Rule, Scope, Unit, Withheld, choose,
 };
 
 use crate::support::{hours, monday, rollout};
@@ -113,7 +113,7 @@ impl Owner {
             group: None,
             exposed_by: &self.exposed_by,
             over_limit: false,
-            policy: GroupPolicy::default(),
+            rules: GroupRules::NONE,
             now: monday(),
         }
     }
@@ -388,13 +388,18 @@ proptest! {
 }
 
 /// What a machine without a patch is told of versions 4 and 5, both complete, by its group's
-/// policy.
+/// policy. Version 4 was promoted to its channel, if it has one.
 fn under(policy: GroupPolicy, now: jiff::Timestamp) -> (Offer, Option<Withheld>) {
+    let promoted = [version(4)].into();
+    under_rules(&GroupRules { policy, promoted }, now)
+}
+
+fn under_rules(rules: &GroupRules, now: jiff::Timestamp) -> (Offer, Option<Withheld>) {
     let mut courses = [course(4, complete()), course(5, complete())];
     courses[0].draw.at = hours(-100);
     let owner = Owner::new(1);
     let machine = Candidate {
-        policy,
+        rules,
         now,
         ..owner.machine()
     };
@@ -442,6 +447,24 @@ fn a_groups_policy_only_makes_its_machines_wait() {
 }
 
 #[test]
+fn a_channel_lets_through_what_was_promoted_to_it() {
+    let name: ChannelName = "stable".parse().unwrap();
+    let mut rules = GroupRules {
+        policy: GroupPolicy {
+            channel: Some(name.clone()),
+            ..GroupPolicy::default()
+        },
+        promoted: [version(4)].into(),
+    };
+    let kept = kept(5, Rule::Channel { name });
+    assert_eq!(under_rules(&rules, monday()), (offered(4), kept.clone()));
+    rules.promoted.clear();
+    assert_eq!(under_rules(&rules, monday()), (Offer::NotYet, kept));
+    rules.promoted.insert(version(5));
+    assert_eq!(under_rules(&rules, monday()), (offered(5), None));
+}
+
+#[test]
 fn a_delay_counts_from_the_begin_of_the_rollout() {
     let begun = course(5, complete()).draw.at;
     let policy = GroupPolicy {
@@ -451,7 +474,7 @@ fn a_delay_counts_from_the_begin_of_the_rollout() {
     let until = begun + jiff::SignedDuration::from_hours(72);
     let before = until - jiff::SignedDuration::from_secs(1);
     assert_eq!(
-        under(policy, before),
+        under(policy.clone(), before),
         (offered(4), kept(5, Rule::Delay { until }))
     );
     assert_eq!(under(policy, until), (offered(5), None));
@@ -495,11 +518,15 @@ fn nothing_withholds_what_a_machine_was_offered_before() {
         exposed_by: vec![courses[0].id],
         ..Owner::new(1)
     };
-    let machine = Candidate {
+    let rules = GroupRules {
         policy: GroupPolicy {
             hold: true,
             ..GroupPolicy::default()
         },
+        ..GroupRules::default()
+    };
+    let machine = Candidate {
+        rules: &rules,
         ..owner.machine()
     };
     let choice = choose(&machine, &published(&[5]), &courses);

@@ -109,13 +109,14 @@ fn response(
         withdrawn: choice.withdrawn.and_then(withdrawal),
         notice: None,
         held: None,
+        channel: answer.channel,
         copied: answer.machine.boots.are_of_copies(),
     }
 }
 
 /// What keeps the machine from new versions, in words.
 fn held(app: &AppState, answer: &Answer) -> Option<Held> {
-    Some(match answer.choice.withheld? {
+    Some(match answer.choice.withheld.as_ref()? {
         Withheld::MachineLimit => {
             let plan = answer.account.plan;
             let limit = answer.account.machine_limit().unwrap_or_default();

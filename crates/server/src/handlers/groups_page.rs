@@ -9,6 +9,7 @@ use serde::Deserialize;
 use suture_rollout::GroupPolicy;
 use suture_store::{GroupName, InvalidText};
 
+use super::channels::CHANNEL_NAMES;
 use crate::html::{Nav, PageResult, private};
 use crate::lists::end_of;
 use crate::operator::OperatorSession;
@@ -66,6 +67,8 @@ pub struct PolicyForm {
     /// A day: the policy lets in what began on it.
     #[serde(default)]
     cut_off: String,
+    #[serde(default)]
+    channel: String,
 }
 
 impl PolicyForm {
@@ -77,6 +80,7 @@ impl PolicyForm {
             .map(|text| text.parse())
             .transpose();
         let day = filled(&self.cut_off).map(|text| text.parse()).transpose();
+        let channel = filled(&self.channel).map(|name| name.parse()).transpose();
         let day: Option<Date> =
             day.map_err(|_| unreadable("cut-off", "a day like `2026-12-31`"))?;
         PolicyView {
@@ -84,6 +88,7 @@ impl PolicyForm {
             pin: pin.map_err(|_| unreadable("version", "a form like `104.1`"))?,
             delay_days: delay.map_err(|_| unreadable("delay", "a number of days"))?,
             cut_off: day.map(end_of).transpose()?,
+            channel: channel.map_err(|_| unreadable("channel", CHANNEL_NAMES))?,
         }
         .try_into()
     }
@@ -124,6 +129,7 @@ mod tests {
             pin: pin.to_owned(),
             delay_days: delay_days.to_owned(),
             cut_off: cut_off.to_owned(),
+            channel: String::new(),
         }
     }
 

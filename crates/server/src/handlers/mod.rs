@@ -5,6 +5,8 @@ pub mod account_page;
 pub mod accounts;
 pub mod audit;
 pub mod calendar;
+pub mod channels;
+pub mod channels_page;
 pub mod check_in;
 pub mod feeds;
 pub mod fleet;

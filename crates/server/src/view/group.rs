@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
-use suture_rollout::GroupPolicy;
+use suture_rollout::{ChannelName, GroupPolicy};
 use suture_store::{Group, InvalidText};
 use utoipa::ToSchema;
 
@@ -21,6 +21,9 @@ pub struct PolicyView {
     /// Nothing whose rollout began later.
     #[schema(value_type = Option<String>)]
     pub cut_off: Option<Timestamp>,
+    /// Nothing that was not promoted to this channel.
+    #[schema(value_type = Option<String>, example = "stable")]
+    pub channel: Option<ChannelName>,
 }
 
 /// A group that has machines or a policy.
@@ -37,7 +40,7 @@ impl From<&Group> for GroupView {
         Self {
             name: group.name.to_string(),
             machines: group.machines,
-            policy: group.policy.into(),
+            policy: group.policy.clone().into(),
         }
     }
 }
@@ -49,12 +52,14 @@ impl From<GroupPolicy> for PolicyView {
             pin,
             delay_days,
             cut_off,
+            channel,
         } = policy;
         Self {
             hold,
             pin,
             delay_days,
             cut_off,
+            channel,
         }
     }
 }
@@ -77,6 +82,7 @@ impl TryFrom<PolicyView> for GroupPolicy {
             pin: view.pin,
             delay_days: view.delay_days,
             cut_off: view.cut_off,
+            channel: view.channel,
         })
     }
 }
@@ -91,6 +97,11 @@ impl PolicyView {
             let at = at.strftime("%Y-%m-%d");
             format!("nothing whose rollout began after {at}")
         });
-        [hold, pin, delay, cut_off].into_iter().flatten().collect()
+        let channel = self.channel.as_ref();
+        let channel = channel.map(|name| format!("what was promoted to `{name}`"));
+        [hold, pin, channel, delay, cut_off]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }

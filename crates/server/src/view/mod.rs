@@ -1,5 +1,6 @@
 //! A rollout as data: what the pages draw, the API answers and the command line prints. Pure.
 
+mod channel;
 mod curve;
 mod draw;
 mod event;
@@ -19,6 +20,7 @@ pub(crate) mod sample;
 mod state;
 mod step;
 
+pub use channel::{ChannelView, PromotionView};
 pub use curve::{EvidenceCurve, EvidencePoint};
 pub use draw::{DrawRecord, DrawView};
 pub use event::{EventPage, EventView};

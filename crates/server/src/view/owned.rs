@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
-use suture_rollout::{Candidate, Course, GroupPolicy, Phase, Published};
+use suture_rollout::{Candidate, Course, GroupRules, Phase, Published};
 use suture_store::{Account, Machine, Plan, Rollout};
 
 use super::listed::state_words;
@@ -128,7 +128,7 @@ fn is_early(machine: &Machine, account: &Account, rollout: &Rollout) -> bool {
         group: group.map(|group| group.as_str()),
         exposed_by: &[],
         over_limit: false,
-        policy: GroupPolicy::default(),
+        rules: GroupRules::NONE,
         now: account.created,
     })
 }

@@ -2,6 +2,7 @@
 //! signed repository.
 
 mod billing;
+mod channels;
 mod dashboard;
 mod database;
 mod fleet;

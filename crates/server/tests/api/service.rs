@@ -9,7 +9,7 @@ use suture_store::Plan;
 use crate::world::{World, enrol_request, kernel};
 
 /// Method and path of every route.
-const ROUTES: [(&str, &str); 101] = [
+const ROUTES: [(&str, &str); 106] = [
     ("get", "/"),
     ("get", "/account"),
     ("get", "/account/delete"),
@@ -34,6 +34,8 @@ const ROUTES: [(&str, &str); 101] = [
     ("get", "/fleet/accounts/{id}"),
     ("post", "/fleet/accounts/{id}/{change}"),
     ("get", "/fleet/audit"),
+    ("get", "/fleet/channels"),
+    ("post", "/fleet/channels"),
     ("get", "/fleet/groups"),
     ("post", "/fleet/groups"),
     ("post", "/fleet/hooks/test"),
@@ -86,6 +88,9 @@ const ROUTES: [(&str, &str); 101] = [
     ("get", "/v1/accounts/{id}/tokens"),
     ("post", "/v1/accounts/{id}/tokens"),
     ("get", "/v1/audit"),
+    ("get", "/v1/channels"),
+    ("delete", "/v1/channels/{name}/versions/{version}"),
+    ("put", "/v1/channels/{name}/versions/{version}"),
     ("post", "/v1/check-in"),
     ("get", "/v1/fleet"),
     ("get", "/v1/fleet/machines"),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use suture_protocol::{EventKind, MachineEvent};
 use suture_rollout::{
-    Candidate, Choice, Course, GroupPolicy, Harm, Offer, Phase, Published, RolloutId, Stratum,
-    Unit, choose,
+    Candidate, Choice, Course, GroupRules, Harm, Offer, Phase, Published, RolloutId, Stratum, Unit,
+    choose,
 };
 use suture_store::{
     AccountId, Answer, CheckIn, GroupName, Machine, Plan, SecretHash, Sign, StoreError, shortened,
@@ -110,7 +110,7 @@ fn for_each(batch: &[Report], error: StoreError) -> Vec<Result<Answer, StoreErro
 /// What all check-ins of a batch are decided by.
 struct Known {
     courses: Vec<KnownCourse>,
-    policies: HashMap<GroupName, GroupPolicy>,
+    rules: HashMap<GroupName, GroupRules>,
 }
 
 /// What the check-ins of a batch change, to be written together.
@@ -135,8 +135,8 @@ async fn check_ins(
         .any(|caller| caller.machine.group.is_some());
     let known = Known {
         courses: courses.load(&mut *connection).await?,
-        policies: match grouped {
-            true => group::policies(&mut *connection).await?,
+        rules: match grouped {
+            true => group::rules(&mut *connection).await?,
             false => HashMap::new(),
         },
     };
@@ -191,12 +191,12 @@ async fn check_in(
     }
 
     let machine = caller.machine.after(check_in, *now);
-    let policy = machine
+    let rules = machine
         .group
         .as_ref()
-        .and_then(|name| known.policies.get(name));
-    let policy = policy.copied().unwrap_or_default();
-    let choice = choice(caller, &machine, report, policy, &changes.courses);
+        .and_then(|name| known.rules.get(name));
+    let rules = rules.unwrap_or(GroupRules::NONE);
+    let choice = choice(caller, &machine, report, rules, &changes.courses);
     if let Some(rollout) = choice.exposes {
         changes.expose(&machine, rollout, choice.early, *now);
     }
@@ -213,6 +213,7 @@ async fn check_in(
         machine,
         choice,
         goal,
+        channel: rules.policy.channel.clone(),
     })
 }
 
@@ -362,7 +363,7 @@ fn choice(
     caller: &Caller,
     machine: &Machine,
     report: &Report,
-    policy: GroupPolicy,
+    rules: &GroupRules,
     courses: &[Course],
 ) -> Choice {
     let account = machine.account.to_string();
@@ -378,7 +379,7 @@ fn choice(
         group: machine.group.as_ref().map(|group| group.as_str()),
         exposed_by: &caller.exposed_by,
         over_limit: machine.over_limit,
-        policy,
+        rules,
         now: report.now,
     };
     choose(&candidate, &report.published, courses)

@@ -1,17 +1,17 @@
 //! Table `group_policy`, and the groups that machines are in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::FromRow;
-use suture_rollout::GroupPolicy;
+use suture_rollout::{GroupPolicy, GroupRules};
 use suture_store::{
     Action, Actor, AuditEntry, Group, GroupName, GroupStore, InconsistentRow, StoreError, Subject,
 };
 
-use super::audit;
 use super::dialect::{self, Connection, Database};
+use super::{audit, channel};
 use crate::column::{count, database, json, parse, to_json};
 
 const TABLE: &str = "group_policy";
@@ -78,19 +78,31 @@ async fn all(connection: &mut Connection) -> Result<Vec<Group>, StoreError> {
     Ok(groups.collect::<Result<_, _>>()?)
 }
 
-/// What holds for the machines of each group that has a policy. Those are few: operators write
+/// What the machines of each group that has a policy wait for. Those are few: operators write
 /// them by hand.
-pub async fn policies(
+pub async fn rules(
     connection: &mut Connection,
-) -> Result<HashMap<GroupName, GroupPolicy>, StoreError> {
+) -> Result<HashMap<GroupName, GroupRules>, StoreError> {
     let rows: Vec<(String, String)> = sqlx::query_as("SELECT group_name, policy FROM group_policy")
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(database("read the groups' policies"))?;
     let policy = |(name, policy): (String, String)| {
         Ok::<_, InconsistentRow>((parse(TABLE, "group_name", &name)?, read(Some(&policy))?))
     };
-    Ok(rows.into_iter().map(policy).collect::<Result<_, _>>()?)
+    let policies: Vec<(GroupName, GroupPolicy)> =
+        rows.into_iter().map(policy).collect::<Result<_, _>>()?;
+    let promoted = match policies.iter().any(|(_, policy)| policy.channel.is_some()) {
+        true => channel::promoted(connection).await?,
+        false => BTreeMap::new(),
+    };
+    let rules = |(name, policy): (GroupName, GroupPolicy)| {
+        let channel = policy.channel.as_ref();
+        let promoted = channel.and_then(|channel| promoted.get(channel).cloned());
+        let promoted = promoted.unwrap_or_default();
+        (name, GroupRules { policy, promoted })
+    };
+    Ok(policies.into_iter().map(rules).collect())
 }
 
 async fn set(

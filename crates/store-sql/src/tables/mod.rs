@@ -38,6 +38,7 @@ mod audit;
 mod backup;
 mod caller;
 mod ceremony;
+mod channel;
 mod check_in;
 mod course;
 mod draw;

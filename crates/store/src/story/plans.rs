@@ -17,7 +17,12 @@ pub async fn run(store: &dyn Store) {
     a_groups_policy_holds_from_the_next_check_in_on(store).await;
 }
 
-async fn ask(store: &dyn Store, secret: &MachineSecret, version: &str, seconds: i64) -> Answer {
+pub(super) async fn ask(
+    store: &dyn Store,
+    secret: &MachineSecret,
+    version: &str,
+    seconds: i64,
+) -> Answer {
     let report = check_in(ReportedState::Unapplied);
     let patches = published(version);
     let answer = store
@@ -53,7 +58,7 @@ async fn subscribe(store: &dyn Store, account: &Account, status: SubscriptionSta
     assert_eq!(of_customer.expect("read"), Some(kept));
 }
 
-async fn with_machines(
+pub(super) async fn with_machines(
     store: &dyn Store,
     token: &IssuedToken,
     numbers: std::ops::Range<u8>,
@@ -225,13 +230,13 @@ async fn a_groups_policy_holds_from_the_next_check_in_on(store: &dyn Store) {
     let group = find_group(store, &name)
         .await
         .expect("a group without machines");
-    assert_eq!((group.machines, group.policy), (0, hold));
+    assert_eq!((group.machines, &group.policy), (0, &hold));
     store
         .set_machine_group(account.id, &machine, Some(&name), &by, at(4))
         .await
         .expect("set");
     let group = find_group(store, &name).await.expect("known");
-    assert_eq!((group.machines, group.policy), (1, hold));
+    assert_eq!((group.machines, &group.policy), (1, &hold));
 
     begin(store, "32.1", RolloutPlan::immediate(), at(10)).await;
     let held = ask(store, &secrets[0], "32.1", 11).await;

@@ -6,6 +6,8 @@ use suture_vm::probe::Verdict;
 
 use crate::site::{Site, assert_kernel_is_well};
 
+const OWNER: &str = "owner@localhost.localdomain";
+
 const BOTH_FIXES: [&str; 12] = [
     "--fix",
     "seccomp.diff",
@@ -27,7 +29,7 @@ fn a_later_version_replaces_the_first_and_follows_modules() -> anyhow::Result<()
     site.build_seccomp("1.1", "first")?;
     site.vendor.publish_untested("first")?;
     let server = site.serve()?;
-    let token = site.vendor.account("owner@localhost.localdomain")?;
+    let token = site.vendor.account(OWNER)?;
     let seccomp = Probe::compile(&SECCOMP, &site.vendor.path("probes"))?;
     let phonet = Probe::compile(&PHONET, &site.vendor.path("probes"))?;
     let mut machine = seccomp.install(phonet.install(site.machine(&server)?));
@@ -45,8 +47,7 @@ fn a_later_version_replaces_the_first_and_follows_modules() -> anyhow::Result<()
     site.make_fix(&PHONET, "phonet.diff")?;
     site.build("2.1", "second", &BOTH_FIXES)?;
     site.vendor.publish_untested("second")?;
-    let refreshed = guest.livepatch(&["refresh"])?;
-    assert!(refreshed.success(), "{refreshed:?}\n{}", guest.daemon_log());
+    wait_for_promotion(&site, &guest)?;
     assert_eq!(guest.loaded_patches()?, ["suture_2_1"], "atomic replace");
     assert_eq!(guest.ask(&phonet)?, Verdict::Closed);
     assert_eq!(guest.ask(&seccomp)?, Verdict::Closed);
@@ -65,6 +66,26 @@ fn a_later_version_replaces_the_first_and_follows_modules() -> anyhow::Result<()
 
     restart_without_network(&guest, &seccomp, &phonet)?;
     server.stop()
+}
+
+/// The machine follows a channel, to which the second version comes later.
+fn wait_for_promotion(site: &Site, guest: &Guest) -> anyhow::Result<()> {
+    let machines = site.vendor.suture(&["admin", "machines", OWNER])?;
+    let machine = machines.split('\t').next().unwrap_or_default();
+    let admin = |words: &[&str]| site.vendor.suture(&[&["admin"][..], words].concat());
+    admin(&["group", OWNER, machine, "production"])?;
+    admin(&["policy", "production", "--channel", "stable"])?;
+    let refreshed = guest.livepatch(&["refresh"])?;
+    assert!(refreshed.success(), "{refreshed:?}\n{}", guest.daemon_log());
+    assert_eq!(guest.loaded_patches()?, ["suture_1_1"], "not promoted");
+    let status = guest.livepatch(&["status"])?.stdout;
+    for words in ["tier: free, channel stable", "2.1 would be next"] {
+        assert!(status.contains(words), "{status}");
+    }
+    admin(&["promote", "2.1", "stable"])?;
+    let refreshed = guest.livepatch(&["refresh"])?;
+    assert!(refreshed.success(), "{refreshed:?}\n{}", guest.daemon_log());
+    Ok(())
 }
 
 /// After the restart the module is not there when the patch is applied, and loaded afterwards.

@@ -77,16 +77,19 @@ async fn a_machine_waits_for_its_turn_and_then_takes_it() {
 }
 
 #[tokio::test]
-async fn a_machine_in_the_early_group_knows_it() {
+async fn a_machine_knows_its_early_group_and_its_channel() {
     let service = Service::start().await;
     service.desk().early_group = Some(version("104.1"));
     let machine = Machine::with_patch(&service, "104.1").await;
     let rollout = machine.engine.report().await.unwrap().rollout;
     assert_eq!(rollout.early_group, Some(version("104.1")));
+    assert_eq!(rollout.channel, None);
+    service.desk().channel = Some("stable".parse().unwrap());
     service.desk().early_group = Some(version("99.1"));
     machine.engine.refresh(false).await.unwrap();
     let rollout = machine.engine.report().await.unwrap().rollout;
     assert_eq!(rollout.early_group, None, "of no version that is here");
+    assert_eq!(rollout.channel, service.desk().channel);
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
+use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
-use suture_rollout::EarlyPreference;
+use suture_rollout::{ChannelName, EarlyPreference};
 use suture_server::lists;
 use suture_server::view::{
-    AccountPage, AccountSummary, AuditLine, AuditPage, FleetView, GroupView, HookTestView,
-    HookView, MachinePage, MachineRow, OperatorKeySummary, PolicyView, TokenSummary, read_place,
+    AccountPage, AccountSummary, AuditLine, AuditPage, ChannelView, FleetView, GroupView,
+    HookTestView, HookView, MachinePage, MachineRow, OperatorKeySummary, PolicyView, TokenSummary,
+    read_place,
 };
 use suture_store::{
     Account, AccountQuery, Actor, GroupName, MachineQuery, NewAccount, Plan, Store, TokenLabel,
@@ -146,6 +148,75 @@ impl Desk {
                 Ok(policy.into())
             }
             Self::Service(client) => client.send("PUT", &["groups", name, "policy"], policy),
+        }
+    }
+
+    pub async fn channels(&self) -> anyhow::Result<Vec<ChannelView>> {
+        match self {
+            Self::Database { store, .. } => {
+                let (channels, groups) = (store.channels().await?, store.groups().await?);
+                Ok(ChannelView::all(&channels, &groups))
+            }
+            Self::Service(client) => client.get(&["channels"], &[]),
+        }
+    }
+
+    async fn channel(&self, name: &ChannelName) -> anyhow::Result<ChannelView> {
+        let mut channels = self.channels().await?.into_iter();
+        let nothing = || ChannelView::of(name, &[], &[]);
+        let found = channels.find(|channel| channel.name == name.as_str());
+        Ok(found.unwrap_or_else(nothing))
+    }
+
+    pub async fn promote(
+        &self,
+        version: PatchVersion,
+        channel: &ChannelName,
+    ) -> anyhow::Result<ChannelView> {
+        match self {
+            Self::Database { store, by, now } => {
+                store.promote(version, channel, by, *now).await?;
+                self.channel(channel).await
+            }
+            Self::Service(client) => {
+                let version = version.to_string();
+                client.send("PUT", &place(channel, &version), &json!({}))
+            }
+        }
+    }
+
+    /// What was promoted already is so once more, so it may be called again after an error.
+    pub async fn promote_all(
+        &self,
+        from: &ChannelName,
+        to: &ChannelName,
+    ) -> anyhow::Result<ChannelView> {
+        let there = self.channel(from).await?;
+        anyhow::ensure!(
+            !there.promotions.is_empty(),
+            "nothing was promoted to the channel `{from}`; `suture admin channels` lists all"
+        );
+        // The oldest first, as somebody would who does it one by one.
+        for promotion in there.promotions.iter().rev() {
+            self.promote(promotion.version, to).await?;
+        }
+        self.channel(to).await
+    }
+
+    pub async fn demote(
+        &self,
+        version: PatchVersion,
+        channel: &ChannelName,
+    ) -> anyhow::Result<ChannelView> {
+        match self {
+            Self::Database { store, by, now } => {
+                store.demote(version, channel, by, *now).await?;
+                self.channel(channel).await
+            }
+            Self::Service(client) => {
+                let version = version.to_string();
+                client.delete(&place(channel, &version))
+            }
         }
     }
 
@@ -439,6 +510,11 @@ impl Desk {
             Self::Service(client) => client.get(&["fleet"], &[]),
         }
     }
+}
+
+/// A version's place in a channel, below the API's root.
+fn place<'a>(channel: &'a ChannelName, version: &'a str) -> [&'a str; 4] {
+    ["channels", channel.as_str(), "versions", version]
 }
 
 async fn find(store: &dyn Store, email: &str) -> anyhow::Result<Account> {

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use suture_server::view::{
-    AccountSummary, AuditLine, FleetView, GroupView, HookTestView, HookView, MachineRow,
-    OperatorKeySummary, PolicyView, TokenSummary,
+    AccountSummary, AuditLine, ChannelView, FleetView, GroupView, HookTestView, HookView,
+    MachineRow, OperatorKeySummary, PolicyView, TokenSummary,
 };
 
 use crate::cli::output::print;
@@ -63,6 +63,18 @@ impl Line for AccountSummary {
 impl Line for GroupView {
     fn line(&self) -> String {
         format!("{}\t{}\t{}", self.name, self.machines, self.policy.line())
+    }
+}
+
+impl Line for ChannelView {
+    fn line(&self) -> String {
+        let join = |words: Vec<String>| match words.is_empty() {
+            true => "-".to_owned(),
+            false => words.join(","),
+        };
+        let versions = self.promotions.iter().map(|it| it.version.to_string());
+        let (groups, versions) = (join(self.groups.clone()), join(versions.collect()));
+        format!("{}\t{groups}\t{versions}", self.name)
     }
 }
 

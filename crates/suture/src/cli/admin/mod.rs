@@ -11,7 +11,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
-use suture_rollout::EarlyPreference;
+use suture_rollout::{ChannelName, EarlyPreference};
 use suture_server::lists;
 use suture_server::view::PolicyView;
 use suture_store::{Actor, GroupName, OperatorKey, OperatorName, Plan};
@@ -86,6 +86,21 @@ enum Command {
     Groups,
     /// Set what holds for a group's machines from their next check-in on: they only ever wait.
     Policy(PolicyArgs),
+    /// List all channels: name, the groups that follow it, its versions.
+    Channels,
+    /// Let a version through to the groups that follow a channel, from each machine's next
+    /// check-in on.
+    Promote {
+        version: PatchVersion,
+        channel: ChannelName,
+    },
+    /// Let all versions of one channel through to another as well.
+    PromoteAll { from: ChannelName, to: ChannelName },
+    /// Take a version out of a channel: machines that were offered it keep it, others wait.
+    Demote {
+        version: PatchVersion,
+        channel: ChannelName,
+    },
     /// List what the service's operators are told by: name, where, when it was told last, what
     /// was given up, trouble.
     Hooks,
@@ -164,9 +179,12 @@ struct PolicyArgs {
     /// Nothing whose rollout began after this day (UTC), or this very time.
     #[arg(long, value_name = "DAY", value_parser = cut_off)]
     cut_off: Option<Timestamp>,
+    /// Nothing that was not promoted to this channel.
+    #[arg(long)]
+    channel: Option<ChannelName>,
     /// Take the policy away.
-    #[arg(long, conflicts_with_all = ["hold", "pin", "delay_days", "cut_off"],
-        required_unless_present_any = ["hold", "pin", "delay_days", "cut_off"])]
+    #[arg(long, conflicts_with_all = ["hold", "pin", "delay_days", "cut_off", "channel"],
+        required_unless_present_any = ["hold", "pin", "delay_days", "cut_off", "channel"])]
     none: bool,
 }
 
@@ -254,9 +272,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 pin: args.pin,
                 delay_days: args.delay_days,
                 cut_off: args.cut_off,
+                channel: args.channel,
             };
             format.show(&desk.set_policy(&args.name, &policy).await?)
         }
+        Command::Channels => format.list(&desk.channels().await?),
+        Command::Promote { version, channel } => {
+            format.show(&desk.promote(version, &channel).await?)
+        }
+        Command::PromoteAll { from, to } => format.show(&desk.promote_all(&from, &to).await?),
+        Command::Demote { version, channel } => format.show(&desk.demote(version, &channel).await?),
         Command::Audit { last } => format.list(&desk.audit(last).await?),
     }
 }
