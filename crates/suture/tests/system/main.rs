@@ -6,6 +6,7 @@ mod authors;
 mod browser;
 mod build_refusals;
 mod carried;
+mod copied_disk;
 mod cumulative;
 mod debian;
 mod deployed;
