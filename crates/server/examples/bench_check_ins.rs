@@ -7,7 +7,9 @@
 //! other without a pause, which no machine does: what counts are the ratios. Then they check in at
 //! half of that rate, each at its own moment, and the time is counted from that moment on.
 //!
-//! The processor's time is that of load and service together; PostgreSQL's own is not in it.
+//! The processor's time is that of load and service together; PostgreSQL's own is not in it. The
+//! less of it the load takes, the smaller is a service's share of the bare handler: that one does
+//! little else than what the load does.
 
 mod load;
 

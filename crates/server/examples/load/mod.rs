@@ -7,9 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::{CheckInRequest, MachineState};
 use suture_store::{Clock as _, MachineSecret, SystemClock};
+use tokio::net::TcpStream;
+
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// `USER_HZ` of the Linux kernel.
 const TICKS_A_SECOND: u64 = 100;
@@ -92,17 +101,34 @@ fn cpu_time() -> anyhow::Result<Duration> {
 
 /// Machines check in one after the other, the first again after the last. Also gives the last
 /// answer's body.
+///
+/// They have one thread of their own, so that what they need is little and nothing of the service
+/// waits in their queue.
 pub async fn run(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Load, Vec<u8>)> {
-    let url: Arc<str> = format!("http://{address}/v1/check-in").into();
-    let body: Arc<[u8]> = serde_json::to_vec(&request()?)?.into();
+    let machines = machines.clone();
+    let running = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build()?;
+        runtime.block_on(load(address, &machines))
+    };
+    tokio::task::spawn_blocking(running).await?
+}
+
+async fn load(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Load, Vec<u8>)> {
+    let body = Bytes::from(serde_json::to_vec(&request()?)?);
+    let mut services = Vec::new();
+    for _ in 0..machines.connections {
+        let stream = TokioIo::new(TcpStream::connect(address).await?);
+        let (service, connection) = http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        services.push(service);
+    }
     let (begun, cpu) = (Instant::now(), cpu_time()?);
-    let connections: Vec<_> = (0..machines.connections)
-        .map(|number| {
-            let (url, body) = (Arc::clone(&url), Arc::clone(&body));
-            let own = Connection::new(machines.clone(), number, begun);
-            tokio::task::spawn_blocking(move || own.check_in(&url, &body))
-        })
-        .collect();
+    let connections = services.into_iter().enumerate().map(|(number, service)| {
+        let own = Connection::new(machines.clone(), number, begun);
+        tokio::spawn(own.check_in(service, body.clone()))
+    });
+    let connections: Vec<_> = connections.collect();
     let (mut times, mut answer) = (Vec::new(), Vec::new());
     for connection in connections {
         let (own, last) = connection.await??;
@@ -138,19 +164,21 @@ impl Connection {
     }
 
     /// Waits for its check-in of this number, and says since when it is due.
-    fn wait(&self, number: u32) -> Instant {
+    async fn wait(&self, number: u32) -> Instant {
         let Some(every) = self.every else {
             return Instant::now();
         };
         let share = self.number as f64 / self.machines.connections as f64;
         let due = self.begun + every.mul_f64(share + f64::from(number));
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        tokio::time::sleep_until(due.into()).await;
         due
     }
 
-    fn check_in(&self, url: &str, body: &[u8]) -> anyhow::Result<(Vec<Duration>, Vec<u8>)> {
-        let config = ureq::Agent::config_builder().proxy(None);
-        let agent: ureq::Agent = config.build().into();
+    async fn check_in(
+        self,
+        mut service: SendRequest<Body>,
+        body: Bytes,
+    ) -> anyhow::Result<(Vec<Duration>, Vec<u8>)> {
         let (mut times, mut answer) = (Vec::new(), Vec::new());
         let Machines {
             number,
@@ -161,14 +189,20 @@ impl Connection {
             .step_by(connections)
             .map(|place| place % number);
         for (turn, machine) in (0..).zip(own) {
-            let bearer = format!("Bearer {}", (self.machines.secret)(machine).expose());
-            let due = self.wait(turn);
+            let secret = (self.machines.secret)(machine);
+            let due = self.wait(turn).await;
             if self.begun.elapsed() >= self.machines.time {
                 break;
             }
-            let request = agent.post(url).header("content-type", "application/json");
-            let answered = request.header("authorization", bearer).send(body)?;
-            answer = answered.into_body().read_to_vec()?;
+            let request = Request::post("/v1/check-in")
+                .header(HOST, "localhost")
+                .header(CONTENT_TYPE, "application/json")
+                .header(AUTHORIZATION, format!("Bearer {}", secret.expose()))
+                .body(Body::from(body.clone()))?;
+            let answered = service.send_request(request).await?;
+            anyhow::ensure!(answered.status().is_success(), "{answered:?}");
+            let bytes = to_bytes(Body::new(answered.into_body()), MAX_ANSWER).await?;
+            answer = bytes.to_vec();
             times.push(due.elapsed());
         }
         Ok((times, answer))
