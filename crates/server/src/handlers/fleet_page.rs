@@ -13,6 +13,7 @@ use suture_store::{InvalidText, Plan, StoreError, TokenId};
 use super::accounts::{AccountSearch, account_id, plan, summary};
 use super::audit::{AuditSearch, page as audit_lines};
 use super::fleet::{MachineSearch, of_account, view};
+use super::ways_in;
 use crate::html::{Nav, PageResult, private};
 use crate::lists;
 use crate::operator::OperatorSession;
@@ -74,6 +75,8 @@ struct OneAccountPage {
     audit: AuditPage,
     forms: Forms,
     now: Timestamp,
+    /// By what its owner signs in, each in a few words.
+    ways_in: Vec<String>,
 }
 
 /// Hidden fields of the page's forms.
@@ -302,6 +305,7 @@ pub async fn account(
         machines: of_account(&app, id).await?,
         tokens: tokens.iter().map(TokenSummary::from).collect(),
         audit: audit_lines(&app, &search, ON_A_PAGE).await?,
+        ways_in: ways_in::kinds(&app, id).await?,
         forms: Forms {
             plan: token("plan"),
             limit: token("limit"),

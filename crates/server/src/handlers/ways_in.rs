@@ -99,6 +99,23 @@ impl WaysIn {
     }
 }
 
+/// Each kind of them in a few words, for operators: what is called how is the owner's business.
+pub async fn kinds(app: &AppState, account: AccountId) -> ApiResult<Vec<String>> {
+    let email = app.store.account(account).await?.email;
+    let password = password(app, &email)
+        .await?
+        .map(|_| "a password".to_owned());
+    let passkeys = match app.store.passkeys(account).await?.len() {
+        0 => None,
+        1 => Some("a passkey".to_owned()),
+        several => Some(format!("{several} passkeys")),
+    };
+    let identities = app.store.identities(account).await?;
+    let identity = |identity: Identity| format!("an identity of {}", identity.provider.issuer);
+    let kinds = password.into_iter().chain(passkeys);
+    Ok(kinds.chain(identities.into_iter().map(identity)).collect())
+}
+
 /// The password of the account with this address; none: its owner signs in in other ways.
 pub async fn password(app: &AppState, email: &EmailAddress) -> ApiResult<Option<PasswordHash>> {
     let known = app.store.credentials(email).await?;

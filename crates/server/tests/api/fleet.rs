@@ -311,6 +311,7 @@ async fn operators_change_accounts_on_pages() {
     let headers = [OWN, ("cookie", cookie.as_str())];
     let path = format!("/fleet/accounts/{account}");
     let page = world.get_with(&path, &headers).text();
+    assert!(page.contains("Its owner signs in by a token"), "{page}");
     let field = |action: &str| token(&page, &format!("{path}/{action}"));
     let post = |action: &str, form: &[(&str, &str)]| {
         let token = field(action);

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::rollouts::{OWN, set_cookie, token};
+use crate::rollouts::{OWN, set_cookie, sign_in, token};
 use crate::sign_up::{EMAIL, registered};
 use crate::world::{Answer, World};
 
@@ -148,6 +148,19 @@ async fn with_a_key() -> (World, String, Key, String) {
     assert_eq!(added.status, 303, "{}", added.text());
     let account = world.store.account_by_email(&EMAIL.parse().unwrap()).await;
     (world, session, key, account.unwrap().id.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_by_what_an_owner_signs_in() {
+    let (world, _, _, owner) = with_a_key().await;
+    let key = world.operator_key().await;
+    let (_, operator) = sign_in(&world, key.expose());
+    let page = world.visit(&format!("/fleet/accounts/{owner}"), &operator);
+    let page = page.text();
+    assert!(
+        page.contains("signs in by a password, a passkey."),
+        "{page}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
