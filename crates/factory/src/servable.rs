@@ -55,9 +55,29 @@ pub(crate) fn has_rust(configuration: &str) -> bool {
     configuration.lines().any(|line| line == "CONFIG_RUST=y")
 }
 
+/// Whether there was a Rust compiler where the kernel was built. Kconfig records what it can do, even
+/// for a kernel without any Rust.
+pub(crate) fn had_rustc(configuration: &str) -> bool {
+    let version = |line: &str| {
+        line.strip_prefix("CONFIG_RUSTC_VERSION=")
+            .map(str::to_owned)
+    };
+    let version = configuration.lines().find_map(version);
+    version.is_some_and(|version| version != "0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_was_built_without_a_rust_compiler_says_so() {
+        assert!(!had_rustc(
+            "CONFIG_X86_64=y\nCONFIG_RUSTC_VERSION=0\nCONFIG_HAVE_RUST=y\n"
+        ));
+        assert!(!had_rustc("CONFIG_X86_64=y\n"));
+        assert!(had_rustc("CONFIG_RUSTC_VERSION=108500\nCONFIG_RUST=y\n"));
+    }
 
     const GOOD: &str = "CONFIG_CC_VERSION_TEXT=\"gcc-12\"\nCONFIG_X86_64=y\nCONFIG_LIVEPATCH=y\n\
                         CONFIG_CC_IS_GCC=y\n";

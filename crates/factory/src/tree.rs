@@ -25,6 +25,8 @@ pub struct Tree {
     path: PathBuf,
     folder: PathBuf,
     compiler: Compiler,
+    /// Whether the build may see a Rust compiler.
+    rustc: bool,
     place: Place,
     release: KernelRelease,
     log: Log,
@@ -98,6 +100,7 @@ impl Tree {
             path: shipped.folder().join("tree"),
             folder: shipped.folder().to_owned(),
             compiler,
+            rustc: servable::had_rustc(&configuration),
             place,
             release: shipped.release.clone(),
             log: log.clone(),
@@ -161,6 +164,9 @@ impl Tree {
         make.args(["KBUILD_BUILD_USER=suture", "KBUILD_BUILD_HOST=suture"]);
         // Units in Rust are not patched, and the libraries that they need take minutes to make.
         make.arg("CONFIG_RUST=");
+        if !self.rustc {
+            make.arg("RUSTC=false");
+        }
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
         make
     }
@@ -406,6 +412,7 @@ mod tests {
                 program: "gcc-12".into(),
                 version: String::new(),
             },
+            rustc: false,
             place: Place::Here,
             release: "6.1.0-53-amd64".parse().unwrap(),
             log: Log::none(),
