@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use suture_kernel::InvalidName;
+use suture_kernel::{InvalidName, text_type};
 
 /// A CVE identifier, `CVE-YYYY-NNNN` with four or more digits at the end
 /// (source: the CVE record format, `cveId`).
@@ -43,24 +43,7 @@ impl FromStr for CveId {
     }
 }
 
-impl fmt::Display for CveId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for CveId {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<CveId> for String {
-    fn from(id: CveId) -> String {
-        id.0
-    }
-}
+text_type!(CveId);
 
 /// Version `N.M` of a live patch. N is the advisory batch, counted over all kernels; M is its
 /// rebuild. Later versions contain all fixes of earlier ones and replace them.

@@ -29,22 +29,23 @@ impl InvalidName {
     }
 }
 
-/// Implements serde and `Display` through `FromStr` and `as_str`, so that every door into
-/// the program applies the same rule.
+/// Implements `Display` and what `#[serde(try_from = "String", into = "String")]` asks for, through
+/// `FromStr` and `as_str`, so that every door into the program applies the same rule.
+#[macro_export]
 macro_rules! text_type {
     ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 formatter.write_str(self.as_str())
             }
         }
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
+        impl ::std::convert::TryFrom<String> for $name {
+            type Error = $crate::InvalidName;
+            fn try_from(text: String) -> Result<Self, $crate::InvalidName> {
                 text.parse()
             }
         }
-        impl From<$name> for String {
+        impl ::std::convert::From<$name> for String {
             fn from(value: $name) -> String {
                 value.as_str().to_owned()
             }

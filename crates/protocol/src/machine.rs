@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use suture_advisory::PatchVersion;
-use suture_kernel::{InvalidName, KernelBuild};
+use suture_kernel::{InvalidName, KernelBuild, text_type};
 use suture_rollout::{ChannelName, Offer};
 use utoipa::ToSchema;
 
@@ -52,24 +52,7 @@ fn of_32_digits(kind: &'static str, text: &str) -> Result<String, InvalidName> {
     }
 }
 
-impl fmt::Display for MachineId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for MachineId {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<MachineId> for String {
-    fn from(id: MachineId) -> String {
-        id.0
-    }
-}
+text_type!(MachineId);
 
 /// Identifies the hardware, or what a hypervisor gives for it, whatever system is installed there:
 /// SHA-256 of an application-specific prefix and the firmware's UUID of the system (source: SMBIOS
@@ -93,18 +76,7 @@ impl FromStr for HardwareId {
     }
 }
 
-impl TryFrom<String> for HardwareId {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<HardwareId> for String {
-    fn from(id: HardwareId) -> String {
-        id.0
-    }
-}
+text_type!(HardwareId);
 
 /// `POST /v1/machines`, with the account's token as bearer. Enrolling an already enrolled
 /// machine of the same account again gives it a new secret and does not count it twice.

@@ -1,10 +1,9 @@
 //! Channels: lists of versions that an operator let through.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use suture_kernel::InvalidName;
+use suture_kernel::{InvalidName, text_type};
 
 /// A channel's name, e.g. `stable`: 1 to 32 lowercase letters, digits or `-`, the first a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,25 +30,7 @@ impl FromStr for ChannelName {
     }
 }
 
-impl fmt::Display for ChannelName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for ChannelName {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<ChannelName> for String {
-    fn from(name: ChannelName) -> String {
-        name.0
-    }
-}
+text_type!(ChannelName);
 
 #[cfg(test)]
 mod tests {
