@@ -141,10 +141,9 @@ impl Job<'_> {
         );
         step(self.progress, &what, || {
             self.timed(|| {
-                units
-                    .into_par_iter()
-                    .map(|unit| self.three_ways(unit, copy))
-                    .collect()
+                let compiled = units.into_par_iter();
+                let compiled = compiled.map(|unit| self.three_ways(unit, copy));
+                all_or_refusals(compiled.collect())
             })
         })
     }
@@ -177,9 +176,9 @@ impl Job<'_> {
                 self.plain(&unit)?;
                 Ok::<_, FactoryError>(Some((unit, original, patched)))
             };
-            let found: Vec<Option<Both>> = self.timed(|| {
+            let found = self.timed(|| {
                 let compiled = changed.par_iter().map(|command| compile(command));
-                compiled.collect::<Result<_, FactoryError>>()
+                all_or_refusals(compiled.collect())
             })?;
             Ok(found.into_iter().flatten().collect())
         })
@@ -574,6 +573,26 @@ fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal
         how: change.how,
     });
     Ok(laid_out.chain(called).collect())
+}
+
+/// All results, or the refusals of all units together.
+fn all_or_refusals<T>(results: Vec<Result<T, FactoryError>>) -> Result<Vec<T>, FactoryError> {
+    let (mut all, mut refusals) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(result) => all.push(result),
+            Err(FactoryError::Refused(Refusals(more))) => {
+                refusals.extend(more);
+                refusals.dedup();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if refusals.is_empty() {
+        Ok(all)
+    } else {
+        Err(refused(refusals))
+    }
 }
 
 /// All units' parts, or all refusals together.
