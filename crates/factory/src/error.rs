@@ -204,6 +204,11 @@ pub enum Refusal {
          twice; make it static"
     )]
     SharedUnit { unit: String, symbol: String },
+    #[error(
+        "the fix moves `{symbol}` out of `{unit}` into another unit; in the running kernel it stays \
+         where it is, with all who use it: leave it there"
+    )]
+    MovedSymbol { unit: String, symbol: String },
     #[error("in `{unit}`: {why}")]
     Table { unit: String, why: String },
     #[error("`{unit}` declares {what}, which this kernel's livepatch does not have; do without")]

@@ -4,6 +4,7 @@
 //! function by function that the unpatched compile equals what the distribution shipped, and
 //! refuses what it can't prove.
 
+mod added;
 mod added_kernel;
 pub mod archive;
 mod build;

@@ -8,6 +8,7 @@ use suture_kernel::kallsyms::Kallsyms;
 use suture_kernel::symvers::Symvers;
 use suture_kernel::{LivepatchAbi, ObjectName};
 
+use crate::added::Added;
 use crate::equality::Proof;
 use crate::needed_modules::NeededModules;
 use crate::shipped_object::{Location, ShippedObject};
@@ -20,8 +21,8 @@ pub(crate) struct UnitResolver<'a> {
     pub shipped: &'a ShippedObject<'a>,
     pub kallsyms: &'a Kallsyms,
     pub symvers: &'a Symvers,
-    /// Global symbols that the fix adds, in any unit, and the object of that.
-    pub added: &'a HashMap<String, ObjectName>,
+    /// Global symbols that the fix adds, in any unit.
+    pub added: &'a HashMap<String, Added>,
     /// Modules that are loaded whenever this one is.
     pub needed: &'a NeededModules,
     /// Of objects of another compile than the plain one, which may inline others: its clones that
@@ -46,8 +47,10 @@ impl UnitResolver<'_> {
 
     /// A global symbol of another unit.
     fn global(&self, name: &str) -> Result<SymbolHome, String> {
-        if let Some(home) = self.added.get(name) {
-            return self.of_patch(home);
+        match self.added.get(name) {
+            Some(Added::New(home)) => return self.of_patch(home),
+            Some(Added::WasStatic { object, sympos }) => return self.of_unit(object, sympos),
+            None => {}
         }
         if let Some(location) = self.shipped.module_global(name) {
             let sympos = self.shipped.sympos(name, location);
@@ -75,13 +78,33 @@ impl UnitResolver<'_> {
     /// What another unit of the patch defines. The kernel completes its code when that unit's
     /// object is loaded, so it must not be called without.
     fn of_patch(&self, home: &ObjectName) -> Result<SymbolHome, String> {
-        if home.is_vmlinux() || home == self.object || self.needed.has(home) {
+        if self.is_there(home) {
             return Ok(SymbolHome::Patch);
         }
         Err(format!(
             "the fix adds it to {home}, and {} may be loaded without that",
             self.object
         ))
+    }
+
+    /// What was static in another unit, and the fix lets this one use.
+    fn of_unit(
+        &self,
+        home: &ObjectName,
+        sympos: &Result<u64, String>,
+    ) -> Result<SymbolHome, String> {
+        if !self.is_there(home) {
+            return Err(format!(
+                "it is of {home}, and {} may be loaded without that",
+                self.object
+            ));
+        }
+        sympos.clone().map(|sympos| self.livepatch(home, sympos))
+    }
+
+    /// Whether an object is loaded whenever this unit's is.
+    fn is_there(&self, home: &ObjectName) -> bool {
+        home.is_vmlinux() || home == self.object || self.needed.has(home)
     }
 
     fn vmlinux_global(&self, name: &str) -> Result<SymbolHome, String> {
@@ -163,19 +186,4 @@ impl UnitResolver<'_> {
     fn position(&self, name: &str, location: Location) -> Option<u64> {
         self.shipped.sympos(name, location)
     }
-}
-
-/// Global symbols that a patched unit defines and its original does not.
-pub(crate) fn added_globals(original: &Object, patched: &Object) -> HashSet<String> {
-    let globals = |object: &Object| -> HashSet<String> {
-        let defined = object
-            .symbols
-            .iter()
-            .filter(|s| !s.is_local() && s.section().is_some());
-        defined.map(|symbol| symbol.name.clone()).collect()
-    };
-    globals(patched)
-        .difference(&globals(original))
-        .cloned()
-        .collect()
 }
