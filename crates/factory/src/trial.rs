@@ -3,6 +3,7 @@
 //! A trial makes a module and nothing that could be published: no manifest, no source archive,
 //! no signature. So it needs no advisory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use crate::job::{CompileTimes, Job, glue_objects};
 use crate::opened_kernel::{Facts, OpenedKernel};
 use crate::progress::Progress;
 use crate::reach::Reach;
+use crate::unit::Unit;
 
 /// A kernel that is open for trials.
 pub struct Workbench<'a> {
@@ -71,6 +73,16 @@ impl Workbench<'_> {
     /// The kernel's image and the folder of its modules, for booting it.
     pub fn boot_files(&self) -> (PathBuf, PathBuf) {
         (self.kernel.shipped.vmlinuz(), self.kernel.shipped.modules())
+    }
+
+    /// The files that the compiler read for a source file; none if it was never compiled.
+    pub fn files_read(&self, source: &str) -> Result<BTreeSet<String>, FactoryError> {
+        let mut read = BTreeSet::new();
+        for command in self.kernel.commands.units_of(source) {
+            let unit = Unit::new(&self.kernel.tree, command)?;
+            read.extend(unit.dependencies()?);
+        }
+        Ok(read)
     }
 
     /// How many units may include a file that these diffs edit.

@@ -75,35 +75,63 @@ impl Changes {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// All hunks of a file; none if it does not change.
+    pub fn all(&self, path: &str) -> Vec<Part> {
+        self.hunks(path, &|_| true)
+    }
+
+    /// Hunks of a file that add a line with one of the names as a word.
+    pub fn adding(&self, path: &str, names: &[String]) -> Vec<Part> {
+        self.hunks(path, &|hunk| marked(hunk, "+", names))
+    }
+
+    /// Hunks of a file that add or remove a line with one of the names as a word.
+    pub fn changing(&self, path: &str, names: &[String]) -> Vec<Part> {
+        self.hunks(path, &|hunk| {
+            marked(hunk, "+", names) || marked(hunk, "-", names)
+        })
+    }
+
+    /// Hunks of a file about a line of it as it was.
+    pub fn at(&self, path: &str, line: usize) -> Vec<Part> {
+        self.hunks(path, &|hunk| {
+            let (first, count) = numbers(hunk, '-');
+            (first..first + count).contains(&line)
+        })
+    }
+
     /// Parts of changed headers: those hunks that add a line with one of the names as a word, and
     /// all of a header that is itself named.
-    pub fn headers_with(&self, names: &[String]) -> Vec<Part> {
-        let header = |path: &str| names.iter().any(|name| path.ends_with(&format!("/{name}")));
-        let adds = |line: &str| names.iter().any(|name| has_word(line, name));
-        self.headers(|path, diff| match header(path) {
-            true => Part::all(path, diff),
-            false => Part::adding(path, diff, &adds),
+    pub fn headers_with(&self, names: &[String], visible: &dyn Fn(&str) -> bool) -> Vec<Part> {
+        let is_named = |path: &str| names.iter().any(|name| path.ends_with(&format!("/{name}")));
+        let visible = |path: &str| is_named(path) || visible(path);
+        self.headers(&visible, |path, hunk| {
+            is_named(path) || marked(hunk, "+", names)
         })
     }
 
     /// Hunks of changed headers with one of the names as a word in or shortly before them: a
     /// declaration may go on to further lines, and only those are changed.
-    pub fn headers_about(&self, names: &[String]) -> Vec<Part> {
+    pub fn headers_about(&self, names: &[String], visible: &dyn Fn(&str) -> bool) -> Vec<Part> {
         let named = |line: &str| names.iter().any(|name| has_word(line, name));
-        self.headers(|path, diff| {
-            let text = std::fs::read(self.sources[1].join(path)).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let before = |hunk: &str| {
-                let skipped = first_line(hunk).saturating_sub(DECLARATION);
-                text.lines().skip(skipped).take(DECLARATION).any(named)
-            };
-            Part::where_hunk(path, diff, &|hunk| before(hunk) || hunk.lines().any(named))
+        self.headers(visible, |path, hunk| {
+            let text = self.patched(path).unwrap_or_default();
+            let skipped = numbers(hunk, '+').0.saturating_sub(DECLARATION);
+            let before = text.lines().skip(skipped).take(DECLARATION).any(named);
+            before || hunk.lines().any(named)
         })
     }
 
-    fn headers(&self, parts: impl Fn(&str, &str) -> Vec<Part>) -> Vec<Part> {
-        let headers = self.diffs.iter().filter(|(path, _)| path.ends_with(".h"));
-        headers.flat_map(|(path, diff)| parts(path, diff)).collect()
+    fn headers(
+        &self,
+        visible: &dyn Fn(&str) -> bool,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Vec<Part> {
+        let headers = self.diffs.keys().filter(|path| path.ends_with(".h"));
+        let headers = headers.filter(|path| visible(path));
+        headers
+            .flat_map(|path| self.hunks(path, &|hunk| wanted(path, hunk)))
+            .collect()
     }
 
     /// The hunks that begin to define the function or object: it is on an added line at the left
@@ -113,9 +141,28 @@ impl Changes {
             let margin = line.starts_with(|first: char| first.is_alphabetic() || first == '_');
             margin && has_word(line, name)
         };
-        let code = self.diffs.iter().filter(|(path, _)| path.ends_with(".c"));
-        code.flat_map(|(path, diff)| Part::adding(path, diff, &defines))
-            .collect()
+        self.code(&|hunk| lines(hunk, "+").any(defines))
+    }
+
+    /// The hunks of code that begin to use one of the names.
+    pub fn users_of(&self, names: &[String]) -> Vec<Part> {
+        self.code(&|hunk| marked(hunk, "+", names))
+    }
+
+    fn code(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Part> {
+        let code = self.diffs.keys().filter(|path| path.ends_with(".c"));
+        code.flat_map(|path| self.hunks(path, wanted)).collect()
+    }
+
+    fn hunks(&self, path: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<Part> {
+        let hunks = self.diffs.get(path).and_then(|diff| hunks_of(diff));
+        let all = hunks.map(|(_, hunks)| hunks).unwrap_or_default();
+        let chosen = all.iter().enumerate().filter(|(_, hunk)| wanted(hunk));
+        let part = |(hunk, _)| Part {
+            path: path.to_owned(),
+            hunk,
+        };
+        chosen.map(part).collect()
     }
 
     /// The diff of a file's hunks.
@@ -139,30 +186,6 @@ pub struct Part {
     pub hunk: usize,
 }
 
-impl Part {
-    pub fn all(path: &str, diff: &str) -> Vec<Self> {
-        Self::where_hunk(path, diff, &|_| true)
-    }
-
-    /// Those with an added line that `adds` finds something in.
-    fn adding(path: &str, diff: &str, adds: &dyn Fn(&str) -> bool) -> Vec<Self> {
-        Self::where_hunk(path, diff, &|hunk| {
-            let mut added = hunk.lines().filter_map(|line| line.strip_prefix('+'));
-            added.any(adds)
-        })
-    }
-
-    fn where_hunk(path: &str, diff: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<Self> {
-        let all = hunks_of(diff).map(|(_, hunks)| hunks).unwrap_or_default();
-        let chosen = all.iter().enumerate().filter(|(_, hunk)| wanted(hunk));
-        let part = |(hunk, _)| Self {
-            path: path.to_owned(),
-            hunk,
-        };
-        chosen.map(part).collect()
-    }
-}
-
 /// The two lines that name the file, and the hunks.
 fn hunks_of(diff: &str) -> Option<(&str, Vec<&str>)> {
     let first = diff.find("\n@@ ")? + 1;
@@ -177,13 +200,27 @@ fn hunks_of(diff: &str) -> Option<(&str, Vec<&str>)> {
     Some((header, hunks))
 }
 
-/// The first line of a hunk in the file as it is after it, from `@@ -A,B +C,D @@`.
-fn first_line(hunk: &str) -> usize {
-    let after = hunk.split('+').nth(1).unwrap_or_default();
-    let digits = after.split(|letter: char| !letter.is_ascii_digit()).next();
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or_default()
+/// Lines of a hunk that start with a mark, without it.
+fn lines<'h>(hunk: &'h str, mark: &'static str) -> impl Iterator<Item = &'h str> {
+    hunk.lines().filter_map(move |line| line.strip_prefix(mark))
+}
+
+/// Whether a hunk has one of the names as a word in a line with that mark.
+fn marked(hunk: &str, mark: &'static str, names: &[String]) -> bool {
+    lines(hunk, mark).any(|line| names.iter().any(|name| has_word(line, name)))
+}
+
+/// The first line and how many there are, of `-A,B` or `+C,D` of a hunk's `@@ -A,B +C,D @@`.
+fn numbers(hunk: &str, sign: char) -> (usize, usize) {
+    let mut words = hunk.split_whitespace();
+    let word = words.find_map(|word| word.strip_prefix(sign));
+    let (first, count) = word
+        .map(|word| word.split_once(',').unwrap_or((word, "1")))
+        .unwrap_or_default();
+    (
+        first.parse().unwrap_or_default(),
+        count.parse().unwrap_or_default(),
+    )
 }
 
 fn has_word(line: &str, word: &str) -> bool {

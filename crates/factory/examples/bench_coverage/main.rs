@@ -6,6 +6,7 @@
 //! JSON, so that a run can be continued; what another build of this program found is tried again.
 
 mod changes;
+mod group;
 mod holes;
 mod load;
 mod report;
@@ -249,7 +250,13 @@ fn try_all(
                     println!("{number:>4} {row}");
                     row.append(&options.results)?;
                 }
-                Tried::Needs { reach } => needing.push((reach, *case)),
+                Tried::Needs { reach } => {
+                    println!(
+                        "     {} needs more, which {reach} units may include",
+                        case.name
+                    );
+                    needing.push((reach, *case));
+                }
             }
         }
         needing.sort_by_key(|(reach, _)| *reach);

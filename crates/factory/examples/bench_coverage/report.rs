@@ -8,8 +8,8 @@ pub fn print(rows: &[Row]) {
     let (holes, files): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.cve.is_some());
     let (with, alone): (Vec<&Row>, Vec<&Row>) = files.iter().partition(|row| !row.with.is_empty());
     println!(
-        "\n{:<30}{:>6}{:>15}{:>13}{:>15}{:>15}{:>15}{:>8}",
-        "", "fixes", "built", "of code", "refused", "failed", "same code", "s each"
+        "\n{:<30}{:>6}{:>15}{:>13}{:>15}{:>15}{:>15}{:>15}{:>8}",
+        "", "fixes", "built", "of code", "refused", "failed", "incomplete", "same code", "s each"
     );
     line("one file", &alone);
     line("one file and what it needs", &with);
@@ -22,8 +22,12 @@ pub fn print(rows: &[Row]) {
     );
     reasons(rows);
     for row in rows {
-        if let Outcome::Failed { message } = &row.outcome {
-            println!("failed: {}: {message}", row.file);
+        match &row.outcome {
+            Outcome::Failed { message } => println!("failed: {}: {message}", row.file),
+            Outcome::Refused { message, .. } if row.is_incomplete() => {
+                println!("incomplete: {}: {message}", row.file);
+            }
+            _ => {}
         }
     }
 }
@@ -43,12 +47,13 @@ fn line(name: &str, rows: &[&Row]) {
     };
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     println!(
-        "{name:<30}{:>6}{:>15}{:>11.1} %{:>15}{:>15}{:>15}{:>8.1}",
+        "{name:<30}{:>6}{:>15}{:>11.1} %{:>15}{:>15}{:>15}{:>15}{:>8.1}",
         rows.len(),
         share(count(Row::is_built)),
         100.0 * count(Row::is_built) as f64 / changing.max(1) as f64,
         share(count(Row::is_refused)),
         share(count(|row| matches!(row.outcome, Outcome::Failed { .. }))),
+        share(count(Row::is_incomplete)),
         share(count(Row::is_same_code)),
         seconds / rows.len() as f64
     );

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -12,13 +12,8 @@ use serde::{Deserialize, Serialize};
 use suture_factory::{FactoryError, Refusal, Trial, Workbench, unified};
 use suture_kernel::ObjectName;
 
-use crate::changes::{Changes, Part};
-
-/// How often more files are added to one that does not compile alone.
-const ROUNDS: usize = 5;
-
-/// Most files that a fix may grow to; more is another change than the file's own.
-const FILES: usize = 12;
+use crate::changes::Changes;
+use crate::group::{Group, ROUNDS};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
@@ -83,6 +78,16 @@ impl Row {
         self.program != program
     }
 
+    /// Whether what it lacks to compile was not found in the change, so that nothing was tried of
+    /// what a vendor would.
+    pub fn is_incomplete(&self) -> bool {
+        let lacks = |kind: &String| kind == "LacksDeclarations" || kind == "DoesNotCompile";
+        match &self.outcome {
+            Outcome::Refused { kinds, .. } => kinds.iter().any(lacks),
+            _ => false,
+        }
+    }
+
     /// Whether the fix became a module as it is.
     pub fn is_built(&self) -> bool {
         matches!(self.outcome, Outcome::Built { .. }) && self.left_out.is_empty()
@@ -90,7 +95,8 @@ impl Row {
 
     /// Whether it was refused as it is.
     pub fn is_refused(&self) -> bool {
-        let refused = matches!(self.outcome, Outcome::Refused { .. }) && !self.is_same_code();
+        let refused = matches!(self.outcome, Outcome::Refused { .. });
+        let refused = refused && !self.is_same_code() && !self.is_incomplete();
         refused || !self.left_out.is_empty()
     }
 
@@ -141,31 +147,6 @@ impl fmt::Display for Row {
     }
 }
 
-/// Files of a fix, each with the hunks that are taken.
-#[derive(Debug, Clone, Default)]
-struct Selection(BTreeMap<String, BTreeSet<usize>>);
-
-impl Selection {
-    /// Whether anything is new.
-    fn add(&mut self, parts: Vec<Part>) -> bool {
-        let mut grown = false;
-        for part in parts {
-            grown |= self.0.entry(part.path).or_default().insert(part.hunk);
-        }
-        grown
-    }
-
-    fn write(&self, changes: &Changes, folder: &Path) -> Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for (number, (file, hunks)) in self.0.iter().enumerate() {
-            let path = folder.join(format!("{number}.diff"));
-            std::fs::write(&path, changes.part(file, hunks))?;
-            paths.push(path);
-        }
-        Ok(paths)
-    }
-}
-
 /// What is tried: one file's change, or all files of the fix of a hole.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -199,14 +180,10 @@ impl Attempt<'_> {
     pub fn run(&self, case: &Case, number: usize, complete: bool) -> Result<Tried> {
         let started = Instant::now();
         let folder = tempfile::tempdir()?;
-        let mut selection = Selection::default();
-        for file in &case.files {
-            let diff = self.changes.diff(file).unwrap_or_default();
-            selection.add(Part::all(file, diff));
-        }
+        let mut group = Group::of(&case.files, self.changes, self.bench);
         let version = format!("{number}.1").parse()?;
-        let attempt = |selection: &Selection, markers: &[(String, String)]| -> Result<_> {
-            let mut fixes = selection.write(self.changes, folder.path())?;
+        let attempt = |group: &Group<'_>, markers: &[(String, String)]| -> Result<_> {
+            let mut fixes = group.write(folder.path())?;
             for (number, (_, diff)) in markers.iter().enumerate() {
                 let path = folder.path().join(format!("marker-{number}.diff"));
                 std::fs::write(&path, diff)?;
@@ -214,30 +191,28 @@ impl Attempt<'_> {
             }
             Ok(self.bench.try_fixes(version, &fixes))
         };
-        let mut result = attempt(&selection, &[])?;
+        let mut result = attempt(&group, &[])?;
         for _ in 0..ROUNDS {
             let Err(error) = &result else { break };
-            let mut larger = selection.clone();
-            if !larger.add(needed(error, self.changes)) || larger.0.len() > FILES {
+            let Some(larger) = group.grown(error)? else {
                 break;
-            }
+            };
             if !complete {
-                let fixes = larger.write(self.changes, folder.path())?;
-                let reach = self.bench.reach(&fixes)?;
+                let reach = self.bench.reach(&larger.write(folder.path())?)?;
                 return Ok(Tried::Needs { reach });
             }
-            selection = larger;
-            result = attempt(&selection, &[])?;
+            group = larger;
+            result = attempt(&group, &[])?;
         }
         let mut left_out = Vec::new();
         if let Some(markers) = markers(&result, case, self.changes)
-            && let Ok(trial) = attempt(&selection, &markers)?
+            && let Ok(trial) = attempt(&group, &markers)?
         {
             result = Ok(trial);
             left_out.extend(markers.into_iter().map(|(function, _)| function));
         }
-        let mut with: Vec<String> = selection.0.into_keys().collect();
-        with.retain(|path| !case.files.contains(path));
+        let with = group.files().filter(|path| !case.files.contains(path));
+        let with = with.cloned().collect();
         Ok(Tried::Done(Box::new(Row {
             from: self.from.to_owned(),
             file: case.name.clone(),
@@ -250,44 +225,6 @@ impl Attempt<'_> {
             seconds: started.elapsed().as_secs_f64(),
         })))
     }
-}
-
-/// Hunks that could give what the fix lacks.
-fn needed(error: &FactoryError, changes: &Changes) -> Vec<Part> {
-    let FactoryError::Refused(refusals) = error else {
-        return Vec::new();
-    };
-    let mut more = Vec::new();
-    for refusal in &refusals.0 {
-        match refusal {
-            Refusal::LacksDeclarations { missing, .. } => {
-                let names = missing
-                    .iter()
-                    .map(|name| name.rsplit([' ', '/']).next().unwrap_or(name));
-                let names: Vec<String> = names.map(|name| guarded(name).to_owned()).collect();
-                more.extend(changes.headers_with(&names));
-            }
-            Refusal::DoesNotCompile { message, .. } => {
-                let quoted = message.split('\'').skip(1).step_by(2);
-                let names: Vec<String> = quoted.filter_map(last_name).collect();
-                let at_fault = words_at_fault(message, changes);
-                let found = [
-                    changes.headers_with(&names),
-                    changes.headers_about(&names),
-                    changes.headers_about(&at_fault),
-                ];
-                // What names the fewest headers means them.
-                let found = found.into_iter().filter(|parts| !parts.is_empty());
-                more.extend(found.min_by_key(|parts| files(parts)).unwrap_or_default());
-            }
-            Refusal::Differ {
-                why: suture_differ::Refusal::Unresolved { symbol, .. },
-                ..
-            } => more.extend(changes.definers_of(symbol)),
-            _ => {}
-        }
-    }
-    more
 }
 
 /// If nothing but functions that run at boot stand against a patch: their names, each with the
@@ -322,40 +259,6 @@ fn markers(
         }
     }
     Some(markers)
-}
-
-/// Of how many files the parts are.
-fn files(parts: &[Part]) -> usize {
-    let paths: BTreeSet<&str> = parts.iter().map(|part| part.path.as_str()).collect();
-    paths.len()
-}
-
-/// `snd_hda_power` of `class_snd_hda_power_t`, which a macro makes of it (kernel:
-/// include/linux/cleanup.h).
-fn guarded(name: &str) -> &str {
-    let ends = ["_t", "_constructor", "_destructor"];
-    let class = name.strip_prefix("class_");
-    let guarded = class.and_then(|name| ends.iter().find_map(|end| name.strip_suffix(end)));
-    guarded.unwrap_or(name)
-}
-
-/// What stands where the compiler found an error: `PATH:LINE:COLUMN: error: …`.
-fn words_at_fault(message: &str, changes: &Changes) -> Vec<String> {
-    let mut parts = message.split(':');
-    match (
-        parts.next(),
-        parts.next().and_then(|line| line.parse().ok()),
-    ) {
-        (Some(path), Some(line)) => changes.words_at(path, line),
-        _ => Vec::new(),
-    }
-}
-
-/// `syn_recv_sock` of `smc->ori_af_ops->syn_recv_sock`: what a compiler quotes may be an expression.
-fn last_name(quoted: &str) -> Option<String> {
-    let is_end = |character: char| !character.is_alphanumeric() && character != '_';
-    let mut names = quoted.rsplit(is_end).filter(|name| !name.is_empty());
-    names.next().map(str::to_owned)
 }
 
 fn outcome(result: Result<Trial, FactoryError>, module: &str, modules: &Path) -> Result<Outcome> {
