@@ -29,7 +29,7 @@ use crate::row::{Attempt, Case, Row, Tried};
 
 const USAGE: &str = "usage: bench_coverage [--suite SUITE] [--series 6.1] [--from VERSION] [--to VERSION] \
     [--results FILE] [--resume] [--keep-built] [--sample N] [--seed S] [--minutes M] [--only PATH] \
-    [--holes FILE] [--load-each N]";
+    [--holes FILE] [--reach UNITS] [--load-each N]";
 
 /// Settings from the command line.
 struct Options {
@@ -49,6 +49,8 @@ struct Options {
     only: Vec<String>,
     /// A list of holes, whose whole fixes are tried first.
     holes: Option<PathBuf>,
+    /// Fixes are left that need what more units may include: each has to be preprocessed twice.
+    reach: usize,
     /// One of so many modules that were built is loaded; 0 for none.
     load_each: usize,
 }
@@ -68,6 +70,7 @@ impl Options {
             minutes: None,
             only: Vec::new(),
             holes: None,
+            reach: usize::MAX,
             load_each: 0,
         };
         while let Some(name) = arguments.next() {
@@ -88,6 +91,7 @@ impl Options {
                 "--minutes" => options.minutes = Some(value()?.parse()?),
                 "--only" => options.only.push(value()?),
                 "--holes" => options.holes = Some(value()?.into()),
+                "--reach" => options.reach = value()?.parse()?,
                 "--load-each" => options.load_each = value()?.parse()?,
                 _ => anyhow::bail!(USAGE),
             }
@@ -233,7 +237,7 @@ fn try_all(
         .collect();
     let is_open = |case: &&Case| !known.contains(&(case.name.clone(), case.cve.clone()));
     let mut open: Vec<&Case> = cases.iter().filter(is_open).collect();
-    for complete in [false, true] {
+    for most in [0, options.reach] {
         let mut needing = Vec::new();
         for (done, case) in open.iter().enumerate() {
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {
@@ -244,7 +248,7 @@ fn try_all(
                 );
                 return Ok(());
             }
-            match attempt.run(case, number + 1, complete)? {
+            match attempt.run(case, number + 1, most)? {
                 Tried::Done(row) => {
                     number += 1;
                     println!("{number:>4} {row}");
@@ -261,6 +265,10 @@ fn try_all(
         }
         needing.sort_by_key(|(reach, _)| *reach);
         open = needing.into_iter().map(|(_, case)| case).collect();
+    }
+    if !open.is_empty() {
+        let (left, most) = (open.len(), options.reach);
+        println!("{left} are left, which need what more than {most} units may include");
     }
     Ok(())
 }

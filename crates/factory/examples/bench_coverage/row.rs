@@ -176,8 +176,9 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Builds the live patch of a change, with what else it turns out to need if `complete`.
-    pub fn run(&self, case: &Case, number: usize, complete: bool) -> Result<Tried> {
+    /// Builds the live patch of a change, with what else it turns out to need as long as no more
+    /// than `most` units may include that.
+    pub fn run(&self, case: &Case, number: usize, most: usize) -> Result<Tried> {
         let started = Instant::now();
         let folder = tempfile::tempdir()?;
         let mut group = Group::of(&case.files, self.changes, self.bench);
@@ -197,8 +198,8 @@ impl Attempt<'_> {
             let Some(larger) = group.grown(error)? else {
                 break;
             };
-            if !complete {
-                let reach = self.bench.reach(&larger.write(folder.path())?)?;
+            let reach = self.bench.reach(&larger.write(folder.path())?)?;
+            if reach > most {
                 return Ok(Tried::Needs { reach });
             }
             group = larger;
