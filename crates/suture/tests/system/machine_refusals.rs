@@ -50,9 +50,9 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
     std::fs::write(&served, bad)?;
     assert_refused(&guest.livepatch(&["refresh"])?, &["_2.1.ko"]);
     assert_nothing_loaded(&guest);
-    std::fs::write(&served, good)?;
 
-    // Metadata whose time is over.
+    // Metadata whose time is over. The daemon tries again by itself, so nothing may be in order
+    // even for a moment.
     let refresh = [
         "repository",
         "refresh",
@@ -63,6 +63,7 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
     ];
     let expired = [&refresh[..], &["--timestamp-expires-secs", "-60"]].concat();
     site.vendor.suture(&expired)?;
+    std::fs::write(&served, good)?;
     assert_refused(&guest.livepatch(&["refresh"])?, &["timestamp", "expired"]);
     assert_nothing_loaded(&guest);
     assert_eq!(guest.ask(&probe)?, Verdict::Open);
