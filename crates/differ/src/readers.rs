@@ -56,7 +56,8 @@ const fn finder(name: &'static str, table: usize, arguments: usize) -> Reader {
 
 /// As the kernels of 4.4 to 7.2 declare and define them.
 const READERS: &[Reader] = &[
-    // lib/nlattr.c
+    // lib/nlattr.c. Of an attribute that is not taken, the policy's place stays in the extended
+    // acknowledgement until the request has been answered, in the same system call.
     reader("nla_parse", 4, 6),
     reader("__nla_parse", 4, 7),
     reader("nla_validate", 3, 5),
