@@ -159,7 +159,7 @@ fn of_sections(matcher: &Matcher<'_>) -> Vec<Refusal> {
 }
 
 /// Tables that the kernel reads once: nothing may be added to them or changed in them. Exports are
-/// left out.
+/// left out, and what is for those who read a module's file.
 fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> (Vec<Refusal>, BTreeSet<LeftOut>) {
     let before = tables(old);
     let (mut refusals, mut left_out) = (Vec::new(), BTreeSet::new());
@@ -168,12 +168,23 @@ fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> (Vec<Refusal>, BTreeS
             continue;
         }
         let known = before.get(&(role.clone(), name.clone()));
-        let added = content.iter().find(|(entry, count)| {
+        let is_added = |(entry, count): &(&Vec<u8>, &usize)| {
             known
                 .and_then(|known| known.get(*entry))
                 .is_none_or(|known| known < *count)
-        });
-        if added.is_none() {
+        };
+        let added: Vec<&Vec<u8>> = content
+            .iter()
+            .filter(is_added)
+            .map(|(entry, _)| entry)
+            .collect();
+        if added.is_empty() {
+            continue;
+        }
+        if name == MODULE_INFORMATION && added.iter().all(|text| is_for_readers(text)) {
+            left_out.extend(added.iter().map(|text| LeftOut::ModuleText {
+                text: String::from_utf8_lossy(text).into_owned(),
+            }));
             continue;
         }
         match role.as_str() {
@@ -189,6 +200,18 @@ fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> (Vec<Refusal>, BTreeS
         }
     }
     (refusals, left_out)
+}
+
+const MODULE_INFORMATION: &str = ".modinfo";
+
+/// Whether nothing that runs depends on a text `key=text` of a module's information: not on how the
+/// module is found, linked, or what parameters it takes (kernel: include/linux/module.h). Of what is
+/// built in, the key has the module's name before it.
+fn is_for_readers(text: &[u8]) -> bool {
+    let key = text.split(|&byte| byte == b'=').next().unwrap_or_default();
+    let key = key.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+    let keys = ["author", "description", "firmware", "parm", "version"];
+    keys.iter().any(|known| known.as_bytes() == key)
 }
 
 type Content = BTreeMap<Vec<u8>, usize>;
@@ -209,7 +232,7 @@ fn tables(unit: &Unit) -> BTreeMap<(String, String), Content> {
         let content = tables
             .entry((kind.to_owned(), section.name.clone()))
             .or_default();
-        if section.name == ".modinfo" {
+        if section.name == MODULE_INFORMATION {
             for text in section.data.split(|&byte| byte == 0) {
                 content.insert(text.to_vec(), 1);
             }

@@ -13,6 +13,8 @@ pub enum LeftOut {
     /// what it does; its own modules were linked by that, and the units of the patch reach each
     /// other without exports.
     Export { symbol: String },
+    /// What `.modinfo` tells people and tools that read the module's file, as `key=text`.
+    ModuleText { text: String },
 }
 
 impl LeftOut {
@@ -22,7 +24,17 @@ impl LeftOut {
             Self::Export { symbol } => Refusal::Export {
                 symbol: symbol.clone(),
             },
+            Self::ModuleText { text } => Refusal::ModuleText { text: text.clone() },
         }
+    }
+
+    /// What a refusal of a unit is about that has nothing else.
+    pub fn of_refusal(refusal: &Refusal) -> Option<Self> {
+        Some(match refusal.clone() {
+            Refusal::Export { symbol } => Self::Export { symbol },
+            Refusal::ModuleText { text } => Self::ModuleText { text },
+            _ => return None,
+        })
     }
 }
 
@@ -33,6 +45,10 @@ impl std::fmt::Display for LeftOut {
                 formatter,
                 "the export of `{symbol}`: no module of this kernel uses it, and the patch needs \
                  none"
+            ),
+            Self::ModuleText { text } => write!(
+                formatter,
+                "`{text}` of the module's information, which is read from its file alone"
             ),
         }
     }

@@ -78,6 +78,11 @@ pub enum Refusal {
     )]
     Export { symbol: String },
     #[error(
+        "the fix changes `{text}` of the module's information, which is read from its file alone, and \
+         nothing else; leave it for the regular kernel update"
+    )]
+    ModuleText { text: String },
+    #[error(
         "section `{section}` changed: the kernel reads it at boot or when the module is loaded, \
          never again; leave out the part of the fix that adds to it"
     )]

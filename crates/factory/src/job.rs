@@ -686,17 +686,14 @@ fn take_left_out(extracted: &mut [ExtractedUnit], refusals: &mut Vec<Refusal>) {
     let Some(last) = extracted.last_mut() else {
         return;
     };
-    refusals.retain(|refusal| match refusal {
-        Refusal::Differ {
-            unit,
-            why: suture_differ::Refusal::Export { symbol },
-        } => {
-            let symbol = symbol.clone();
-            last.left_out
-                .push((unit.clone(), LeftOut::Export { symbol }));
-            false
-        }
-        _ => true,
+    refusals.retain(|refusal| {
+        let Refusal::Differ { unit, why } = refusal else {
+            return true;
+        };
+        let part = LeftOut::of_refusal(why);
+        let is_left_out = part.is_some();
+        last.left_out.extend(part.map(|part| (unit.clone(), part)));
+        !is_left_out
     });
 }
 

@@ -20,6 +20,7 @@ impl Refusal {
             Self::IndirectFunction { .. } => "indirect_function",
             Self::Grouped { .. } => "grouped",
             Self::Export { .. } => "export",
+            Self::ModuleText { .. } => "module_text",
             Self::LoadTimeTable { .. } => "load_time_table",
             Self::Moved { .. } => "moved",
             Self::SectionChanged { .. } => "section_changed",
@@ -68,7 +69,8 @@ impl Refusal {
             | Self::AmbiguousStatic { symbol }
             | Self::NewDataPlace { symbol, .. }
             | Self::ForeignSymbol { symbol, .. } => Some(symbol),
-            Self::LoadTimeTable { .. }
+            Self::ModuleText { .. }
+            | Self::LoadTimeTable { .. }
             | Self::SectionChanged { .. }
             | Self::UnknownTable { .. }
             | Self::IgnoredNothing { .. } => None,

@@ -622,6 +622,25 @@ fn an_export_is_left_out_and_alone_makes_no_patch() {
 }
 
 #[test]
+fn what_a_module_says_of_itself_is_left_out_and_alone_makes_no_patch() {
+    assert_snapshot!(extract_case("module-text"), @r"
+    patch fixed,1 by __suture_u0_0
+    .text.fixed: code
+    __mcount_loc: 8
+    .rela__mcount_loc -> .text.fixed
+    ");
+    assert_snapshot!(extract_case("module-text-alone"), @"the fix changes `version=1.1` of the module's information, which is read from its file alone, and nothing else; leave it for the regular kernel update");
+}
+
+#[test]
+fn a_new_alias_of_a_module_is_refused() {
+    assert_snapshot!(diff_case("module-alias"), @r"
+    Changed fixed
+    refused: section `.modinfo` changed: the kernel reads it at boot or when the module is loaded, never again; leave out the part of the fix that adds to it
+    ");
+}
+
+#[test]
 fn a_new_initcall_is_refused() {
     assert_snapshot!(diff_case("initcall"), @r"
     New setup

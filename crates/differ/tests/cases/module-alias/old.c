@@ -1,0 +1,2 @@
+__attribute__((section(".modinfo"), used)) static const char about[] = "description=a driver";
+int fixed(int n) { return n + 1; }
