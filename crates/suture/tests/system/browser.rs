@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
@@ -66,15 +67,21 @@ impl Browser {
         }
     }
 
+    /// An element of the open page, or of the one that a press is about to open.
+    pub async fn element(&self, place: Locator<'_>) -> anyhow::Result<Element> {
+        let wait = self.client.wait().at_most(PATIENCE);
+        Ok(wait.for_element(place).await?)
+    }
+
     pub async fn fill(&self, field: &str, text: &str) -> anyhow::Result<()> {
-        let field = self.client.find(Locator::Id(field)).await?;
+        let field = self.element(Locator::Id(field)).await?;
         Ok(field.send_keys(text).await?)
     }
 
     /// Presses the button with these words.
     pub async fn press(&self, words: &str) -> anyhow::Result<()> {
         let button = format!("//main//button[normalize-space()='{words}']");
-        let button = self.client.find(Locator::XPath(&button)).await;
+        let button = self.element(Locator::XPath(&button)).await;
         Ok(button.with_context(|| words.to_owned())?.click().await?)
     }
 

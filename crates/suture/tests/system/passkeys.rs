@@ -110,7 +110,7 @@ impl Ada {
     async fn sign_out(&self, service: &Service) -> anyhow::Result<()> {
         self.open(&format!("{}/account", service.url)).await?;
         let button = Locator::XPath("//nav//button");
-        self.browser.client.find(button).await?.click().await?;
+        self.browser.element(button).await?.click().await?;
         self.browser.until_it_says("TOKEN").await?;
         self.open(&format!("{}/sign-in", service.url)).await
     }
@@ -197,7 +197,7 @@ async fn a_passkey_signs_in_until_it_is_copied_or_removed() -> anyhow::Result<()
 
     ada.sign_in_with_password(&service).await?;
     let remove = Locator::Css("[aria-label=\"Remove Ada's phone\"]");
-    browser.client.find(remove).await?.click().await?;
+    browser.element(remove).await?.click().await?;
     let gone = |text: &str| text.contains("My account") && !text.contains("Ada's phone");
     browser.until("account without a passkey", gone).await?;
     ada.sign_out(&service).await?;

@@ -67,10 +67,8 @@ async fn who_registers_sees_their_machine_come_and_change() -> anyhow::Result<()
     let page = &browser.client;
 
     page.goto(&server.url()).await?;
-    page.find(Locator::LinkText("Register"))
-        .await?
-        .click()
-        .await?;
+    let register = browser.element(Locator::LinkText("Register")).await?;
+    register.click().await?;
     browser.fill("email", EMAIL).await?;
     browser.fill("password", PASSWORD).await?;
     browser.press("Register").await?;
@@ -82,11 +80,8 @@ async fn who_registers_sees_their_machine_come_and_change() -> anyhow::Result<()
     browser.until_it_says("My account").await?;
     browser.fill("label", "the browser's machine").await?;
     browser.press("Make a token").await?;
-    let line = page
-        .find(Locator::Css(".issued code"))
-        .await?
-        .text()
-        .await?;
+    let issued = browser.element(Locator::Css(".issued code")).await?;
+    let line = issued.text().await?;
     let token = line.strip_prefix("sudo canonical-livepatch enable ");
     let token = token.context(line.clone())?;
 
