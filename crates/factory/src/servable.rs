@@ -58,11 +58,8 @@ pub(crate) fn has_rust(configuration: &str) -> bool {
 /// Whether there was a Rust compiler where the kernel was built. Kconfig records what it can do, even
 /// for a kernel without any Rust.
 pub(crate) fn had_rustc(configuration: &str) -> bool {
-    let version = |line: &str| {
-        line.strip_prefix("CONFIG_RUSTC_VERSION=")
-            .map(str::to_owned)
-    };
-    let version = configuration.lines().find_map(version);
+    let mut lines = configuration.lines();
+    let version = lines.find_map(|line| line.strip_prefix("CONFIG_RUSTC_VERSION="));
     version.is_some_and(|version| version != "0")
 }
 

@@ -107,8 +107,8 @@ fn cpu_time() -> anyhow::Result<Duration> {
 pub async fn run(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Load, Vec<u8>)> {
     let machines = machines.clone();
     let running = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build()?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build()?;
         runtime.block_on(load(address, &machines))
     };
     tokio::task::spawn_blocking(running).await?
