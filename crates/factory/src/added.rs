@@ -4,12 +4,16 @@
 //! must not be a second copy of it. And it may move something to another unit, which a live patch
 //! can't follow: unchanged code goes on to use the old one.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use suture_differ::object::{Object, Symbol};
 use suture_kernel::ObjectName;
 
+use crate::declared;
 use crate::equality::Proof;
+use crate::error::{FactoryError, Refusal};
+use crate::job::{CompiledUnit, refused};
+use crate::opened_kernel::{Facts, OpenedKernel, parse};
 use crate::shipped_object::ShippedObject;
 
 /// Sections that the running kernel has freed, or never loads.
@@ -28,8 +32,69 @@ pub(crate) enum Added {
     },
 }
 
+/// Those of all units of a patch, by name.
+pub(crate) fn of_units(
+    kernel: &OpenedKernel,
+    units: &[CompiledUnit],
+    facts: &Facts<'_>,
+) -> Result<HashMap<String, Added>, FactoryError> {
+    let mut added = HashMap::new();
+    added.insert(
+        declared::PATCH_SYMBOL.to_owned(),
+        Added::New(ObjectName::vmlinux()),
+    );
+    let mut gone = Vec::new();
+    for unit in units.iter().filter(|unit| unit.original != unit.patched) {
+        let original = parse(&unit.source, &unit.original)?;
+        let patched = parse(&unit.source, &unit.patched)?;
+        let ours = added_globals(&original, &patched);
+        if let Some(symbol) = ours.iter().next().filter(|_| unit.shared) {
+            let (unit, symbol) = (unit.source.clone(), symbol.clone());
+            return Err(refused(vec![Refusal::SharedUnit { unit, symbol }]));
+        }
+        let lost = lost(&original, &patched).into_iter();
+        gone.extend(lost.map(|symbol| (unit.source.clone(), symbol)));
+        let defines = |name: &str| {
+            let mut own = original.symbols.iter();
+            own.any(|symbol| symbol.name == name && symbol.section().is_some())
+        };
+        let (known, new): (Vec<_>, Vec<_>) = ours.into_iter().partition(|name| defines(name));
+        let home = || Added::New(unit.object.clone());
+        added.extend(new.into_iter().map(|name| (name, home())));
+        added.extend(were_static(kernel, unit, known, facts)?);
+    }
+    gone.retain(|(_, symbol)| matches!(added.get(symbol), Some(Added::New(_))));
+    if gone.is_empty() {
+        return Ok(added);
+    }
+    let moved = |(unit, symbol)| Refusal::MovedSymbol { unit, symbol };
+    Err(refused(gone.into_iter().map(moved).collect()))
+}
+
+/// Where the running kernel has symbols of a unit that only the fix makes global.
+fn were_static(
+    kernel: &OpenedKernel,
+    unit: &CompiledUnit,
+    names: Vec<String>,
+    facts: &Facts<'_>,
+) -> Result<Vec<(String, Added)>, FactoryError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let file = kernel.object_file(&unit.object)?;
+    let shipped = facts.shipped_object(&unit.object, &file)?;
+    let plain = parse(&unit.source, &unit.plain)?;
+    let proof = Proof::establish(&plain, &shipped);
+    let found = names.into_iter().map(|name| {
+        let object = unit.object.clone();
+        let sympos = place_of_static(&name, &plain, &proof, &shipped);
+        (name, Added::WasStatic { object, sympos })
+    });
+    Ok(found.collect())
+}
+
 /// Global symbols that a patched unit defines and its original does not.
-pub(crate) fn added_globals(original: &Object, patched: &Object) -> BTreeSet<String> {
+fn added_globals(original: &Object, patched: &Object) -> BTreeSet<String> {
     let globals = |object: &Object| -> BTreeSet<String> {
         let defined = object.symbols.iter();
         let defined = defined.filter(|symbol| !symbol.is_local() && symbol.section().is_some());
@@ -40,7 +105,7 @@ pub(crate) fn added_globals(original: &Object, patched: &Object) -> BTreeSet<Str
 }
 
 /// The place, among the running kernel's symbols of that name, of one that only its unit could use.
-pub(crate) fn place_of_static(
+fn place_of_static(
     name: &str,
     plain: &Object,
     proof: &Proof,
@@ -61,7 +126,7 @@ pub(crate) fn place_of_static(
 
 /// Symbols that a patched unit no longer defines, and that others may still use in the running
 /// kernel: its global functions, and data, of which there must not be a second copy.
-pub(crate) fn lost(original: &Object, patched: &Object) -> BTreeSet<String> {
+fn lost(original: &Object, patched: &Object) -> BTreeSet<String> {
     let is_shared = |symbol: &&Symbol| {
         let section = symbol
             .section()

@@ -49,8 +49,8 @@ pub(crate) struct CompiledUnit {
     pub source: String,
     pub object: ObjectName,
     /// Whether it is linked into other objects as well.
-    shared: bool,
-    plain: Vec<u8>,
+    pub shared: bool,
+    pub plain: Vec<u8>,
     pub original: Vec<u8>,
     pub patched: Vec<u8>,
     /// For another compile of it.
@@ -271,7 +271,7 @@ impl Job<'_> {
             self.progress,
             "comparing, and proving equality with what was shipped",
             || {
-                let added = self.added(units, facts)?;
+                let added = added::of_units(self.kernel, units, facts)?;
                 let results: Vec<_> = units
                     .par_iter()
                     .enumerate()
@@ -280,67 +280,6 @@ impl Job<'_> {
                 collect_units(units, results)
             },
         )
-    }
-
-    /// The global symbols that the fix adds, in any unit.
-    fn added(
-        &self,
-        units: &[CompiledUnit],
-        facts: &Facts<'_>,
-    ) -> Result<HashMap<String, Added>, FactoryError> {
-        let mut added = HashMap::new();
-        added.insert(
-            declared::PATCH_SYMBOL.to_owned(),
-            Added::New(ObjectName::vmlinux()),
-        );
-        let mut lost = Vec::new();
-        for unit in units.iter().filter(|unit| unit.original != unit.patched) {
-            let original = parse(&unit.source, &unit.original)?;
-            let patched = parse(&unit.source, &unit.patched)?;
-            let ours = added::added_globals(&original, &patched);
-            if let Some(symbol) = ours.iter().next().filter(|_| unit.shared) {
-                let (unit, symbol) = (unit.source.clone(), symbol.clone());
-                return Err(refused(vec![Refusal::SharedUnit { unit, symbol }]));
-            }
-            let gone = added::lost(&original, &patched).into_iter();
-            lost.extend(gone.map(|symbol| (unit.source.clone(), symbol)));
-            let defines = |name: &str| {
-                let mut own = original.symbols.iter();
-                own.any(|symbol| symbol.name == name && symbol.section().is_some())
-            };
-            let (known, new): (Vec<_>, Vec<_>) = ours.into_iter().partition(|name| defines(name));
-            let home = || Added::New(unit.object.clone());
-            added.extend(new.into_iter().map(|name| (name, home())));
-            added.extend(self.were_static(unit, known, facts)?);
-        }
-        lost.retain(|(_, symbol)| matches!(added.get(symbol), Some(Added::New(_))));
-        if lost.is_empty() {
-            return Ok(added);
-        }
-        let moved = |(unit, symbol)| Refusal::MovedSymbol { unit, symbol };
-        Err(refused(lost.into_iter().map(moved).collect()))
-    }
-
-    /// Where the running kernel has symbols of a unit that only the fix makes global.
-    fn were_static(
-        &self,
-        unit: &CompiledUnit,
-        names: Vec<String>,
-        facts: &Facts<'_>,
-    ) -> Result<Vec<(String, Added)>, FactoryError> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let file = self.kernel.object_file(&unit.object)?;
-        let shipped = facts.shipped_object(&unit.object, &file)?;
-        let plain = parse(&unit.source, &unit.plain)?;
-        let proof = Proof::establish(&plain, &shipped);
-        let found = names.into_iter().map(|name| {
-            let object = unit.object.clone();
-            let sympos = added::place_of_static(&name, &plain, &proof, &shipped);
-            (name, Added::WasStatic { object, sympos })
-        });
-        Ok(found.collect())
     }
 
     /// The unit's part of the module, nothing if the fix does not change its code, or refusals.
@@ -561,7 +500,7 @@ fn names(units: &[Unit]) -> String {
     names.join(", ")
 }
 
-fn refused(refusals: Vec<Refusal>) -> FactoryError {
+pub(crate) fn refused(refusals: Vec<Refusal>) -> FactoryError {
     FactoryError::Refused(Refusals(refusals))
 }
 
