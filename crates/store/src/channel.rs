@@ -23,28 +23,26 @@ pub struct Promotion {
     pub by: Actor,
 }
 
+/// What becomes of a version in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelChange {
+    pub version: PatchVersion,
+    pub channel: ChannelName,
+    /// Whether it is to be there.
+    pub promoted: bool,
+}
+
 /// Channels, in a database. As in [`crate::Store`], every method is one transaction.
 #[async_trait]
 pub trait ChannelStore: Send + Sync {
     /// All channels that have versions, by their names.
     async fn channels(&self) -> Result<Vec<Channel>, StoreError>;
 
-    /// Lets a version through to a channel's machines, from their next check-in on; nothing if it
-    /// is there already.
-    async fn promote(
+    /// Lets a version through to a channel's machines, from their next check-in on, or takes it out:
+    /// machines that were offered it keep it, others wait. Nothing if it is so already.
+    async fn change_channel(
         &self,
-        version: PatchVersion,
-        channel: &ChannelName,
-        by: &Actor,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
-
-    /// Takes a version out of a channel; nothing if it is not there. Machines that were offered it
-    /// keep it, others wait.
-    async fn demote(
-        &self,
-        version: PatchVersion,
-        channel: &ChannelName,
+        change: &ChannelChange,
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), StoreError>;

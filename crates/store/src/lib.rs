@@ -39,7 +39,7 @@ pub use billing::{
     BillingStore, CustomerId, Subscription, SubscriptionId, SubscriptionState, SubscriptionStatus,
 };
 pub use boots::Boots;
-pub use channel::{Channel, ChannelStore, Promotion};
+pub use channel::{Channel, ChannelChange, ChannelStore, Promotion};
 pub use check_in::{CheckIn, LastCheckIn, ReportedState};
 pub use clock::{Clock, SystemClock};
 pub use error::{BoxError, InconsistentRow, StoreError};

@@ -1,5 +1,6 @@
 //! Short texts that come from outside, each with its bound.
 
+use suture_kernel::InvalidName;
 use thiserror::Error;
 
 /// Why a text was refused. It does not repeat the text, which may be long or hostile.
@@ -9,6 +10,17 @@ pub struct InvalidText {
     /// What was being read, e.g. `host name`.
     pub what: &'static str,
     pub expected: &'static str,
+}
+
+/// The same of a name that other crates read.
+impl From<InvalidName> for InvalidText {
+    fn from(error: InvalidName) -> Self {
+        let expected = error.expected;
+        Self {
+            what: error.what,
+            expected: expected.strip_prefix("expected ").unwrap_or(expected),
+        }
+    }
 }
 
 macro_rules! text {

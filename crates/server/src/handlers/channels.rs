@@ -4,16 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use suture_advisory::PatchVersion;
 use suture_protocol::Problem;
-use suture_rollout::ChannelName;
-use suture_store::{InvalidText, StoreError};
+use suture_rollout::{ChannelName, Published};
+use suture_store::{Actor, ChannelChange, InvalidText, StoreError};
 
 use crate::operator::{Operator, OperatorRefusals};
-use crate::problem::{ApiError, ApiResult};
+use crate::problem::ApiResult;
 use crate::state::AppState;
 use crate::view::ChannelView;
-
-/// What a channel may be called.
-pub const CHANNEL_NAMES: &str = "1 to 32 lowercase letters, digits or `-`, the first a letter";
 
 /// All channels that have versions or that a group follows, by their names.
 #[utoipa::path(
@@ -62,12 +59,9 @@ pub async fn promote(
     Path((name, version)): Path<(String, String)>,
     operator: Operator,
 ) -> ApiResult<Json<ChannelView>> {
-    let (name, version) = named(&name, &version)?;
-    let version = published(&app, version).await?;
-    let (by, now) = (operator.actor(), app.clock.now());
-    let promoted = app.store.promote(version, &name, &by, now).await;
-    promoted.map_err(ApiError::of_operator)?;
-    one(&app, &name).await
+    let change = wanted(&name, &version, true)?;
+    carry_out(&app, &change, &operator.actor()).await?;
+    one(&app, &change.channel).await
 }
 
 /// Takes a version out of a channel. Machines that were offered it keep it, others wait.
@@ -92,11 +86,9 @@ pub async fn demote(
     Path((name, version)): Path<(String, String)>,
     operator: Operator,
 ) -> ApiResult<Json<ChannelView>> {
-    let (name, version) = named(&name, &version)?;
-    let (by, now) = (operator.actor(), app.clock.now());
-    let demoted = app.store.demote(version, &name, &by, now).await;
-    demoted.map_err(ApiError::of_operator)?;
-    one(&app, &name).await
+    let change = wanted(&name, &version, false)?;
+    carry_out(&app, &change, &operator.actor()).await?;
+    one(&app, &change.channel).await
 }
 
 async fn one(app: &AppState, name: &ChannelName) -> ApiResult<Json<ChannelView>> {
@@ -104,26 +96,26 @@ async fn one(app: &AppState, name: &ChannelName) -> ApiResult<Json<ChannelView>>
     Ok(Json(ChannelView::of(name, &channels, &groups)))
 }
 
-/// A channel and a version by their names.
-pub fn named(channel: &str, version: &str) -> Result<(ChannelName, PatchVersion), InvalidText> {
-    let unreadable = |what, expected| InvalidText { what, expected };
-    let channel = channel.parse();
-    let version = version.parse();
-    Ok((
-        channel.map_err(|_| unreadable("channel", CHANNEL_NAMES))?,
-        version.map_err(|_| unreadable("version", "a form like `104.1`"))?,
-    ))
+/// A change by the names of the channel and the version.
+pub fn wanted(channel: &str, version: &str, promoted: bool) -> Result<ChannelChange, InvalidText> {
+    Ok(ChannelChange {
+        version: version.parse::<PatchVersion>()?,
+        channel: channel.parse::<ChannelName>()?,
+        promoted,
+    })
 }
 
-/// A mistyped version would be let through silently once it is published.
-pub async fn published(app: &AppState, version: PatchVersion) -> Result<PatchVersion, InvalidText> {
+/// Refuses to promote what is not published: a mistyped version would be let through silently once
+/// there is one.
+pub async fn carry_out(app: &AppState, change: &ChannelChange, by: &Actor) -> ApiResult<()> {
     let patches = app.patches.current().await;
-    let known = patches
-        .published
-        .iter()
-        .any(|patch| patch.version == version);
-    known.then_some(version).ok_or(InvalidText {
-        what: "version",
-        expected: "one that is published",
-    })
+    let is_published = |patch: &Published| patch.version == change.version;
+    if change.promoted && !patches.published.iter().any(is_published) {
+        let (what, expected) = ("version", "one that is published");
+        return Err(InvalidText { what, expected }.into());
+    }
+    Ok(app
+        .store
+        .change_channel(change, by, app.clock.now())
+        .await?)
 }

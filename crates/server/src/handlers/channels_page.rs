@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::channels::{all, named, published};
+use super::channels::{all, carry_out, wanted};
 use crate::html::{Nav, PageResult, private};
 use crate::operator::OperatorSession;
 use crate::own_form::OperatorsForm;
@@ -83,13 +83,8 @@ pub async fn change(
     State(app): State<AppState>,
     OperatorsForm { by, form, .. }: OperatorsForm<ChannelForm>,
 ) -> PageResult<Response> {
-    let (channel, version) = named(form.channel.trim(), form.version.trim())?;
-    let now = app.clock.now();
-    if form.demote == "yes" {
-        app.store.demote(version, &channel, &by, now).await?;
-    } else {
-        let version = published(&app, version).await?;
-        app.store.promote(version, &channel, &by, now).await?;
-    }
+    let promoted = form.demote != "yes";
+    let change = wanted(form.channel.trim(), form.version.trim(), promoted)?;
+    carry_out(&app, &change, &by).await?;
     Ok(Redirect::to(CHANNELS).into_response())
 }

@@ -6,10 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use jiff::civil::Date;
 use serde::Deserialize;
-use suture_rollout::GroupPolicy;
+use suture_rollout::{ChannelName, GroupPolicy};
 use suture_store::{GroupName, InvalidText};
 
-use super::channels::CHANNEL_NAMES;
 use crate::html::{Nav, PageResult, private};
 use crate::lists::end_of;
 use crate::operator::OperatorSession;
@@ -80,7 +79,7 @@ impl PolicyForm {
             .map(|text| text.parse())
             .transpose();
         let day = filled(&self.cut_off).map(|text| text.parse()).transpose();
-        let channel = filled(&self.channel).map(|name| name.parse()).transpose();
+        let channel = filled(&self.channel).map(|name| name.parse::<ChannelName>());
         let day: Option<Date> =
             day.map_err(|_| unreadable("cut-off", "a day like `2026-12-31`"))?;
         PolicyView {
@@ -88,7 +87,7 @@ impl PolicyForm {
             pin: pin.map_err(|_| unreadable("version", "a form like `104.1`"))?,
             delay_days: delay.map_err(|_| unreadable("delay", "a number of days"))?,
             cut_off: day.map(end_of).transpose()?,
-            channel: channel.map_err(|_| unreadable("channel", CHANNEL_NAMES))?,
+            channel: channel.transpose()?,
         }
         .try_into()
     }

@@ -1,15 +1,14 @@
 //! Table `channel_version`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::FromRow;
-use suture_advisory::PatchVersion;
 use suture_rollout::ChannelName;
 use suture_store::{
-    Action, Actor, AuditEntry, Channel, ChannelStore, InconsistentRow, Promotion, StoreError,
-    Subject,
+    Action, Actor, AuditEntry, Channel, ChannelChange, ChannelStore, InconsistentRow, Promotion,
+    StoreError, Subject,
 };
 
 use super::audit;
@@ -24,36 +23,13 @@ impl ChannelStore for Database {
         all(&mut *self.read().await?).await
     }
 
-    async fn promote(
+    async fn change_channel(
         &self,
-        version: PatchVersion,
-        channel: &ChannelName,
+        wanted: &ChannelChange,
         by: &Actor,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let change = Change {
-            version,
-            channel,
-            by,
-            now,
-        };
-        transaction!(self, |connection| change.promote(connection))
-    }
-
-    async fn demote(
-        &self,
-        version: PatchVersion,
-        channel: &ChannelName,
-        by: &Actor,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let change = Change {
-            version,
-            channel,
-            by,
-            now,
-        };
-        transaction!(self, |connection| change.demote(connection))
+        transaction!(self, |connection| change(connection, wanted, by, now))
     }
 }
 
@@ -65,7 +41,8 @@ struct PromotionRow {
     promoted_by: String,
 }
 
-async fn all(connection: &mut Connection) -> Result<Vec<Channel>, StoreError> {
+/// All channels that have versions, by their names.
+pub async fn all(connection: &mut Connection) -> Result<Vec<Channel>, StoreError> {
     let rows: Vec<PromotionRow> =
         sqlx::query_as("SELECT channel, version, promoted_ms, promoted_by FROM channel_version")
             .fetch_all(connection)
@@ -91,76 +68,40 @@ fn promotion(row: &PromotionRow) -> Result<Promotion, InconsistentRow> {
     })
 }
 
-/// The versions of each channel.
-pub async fn promoted(
+async fn change(
     connection: &mut Connection,
-) -> Result<BTreeMap<ChannelName, BTreeSet<PatchVersion>>, StoreError> {
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT channel, version FROM channel_version")
-            .fetch_all(connection)
-            .await
-            .map_err(database("read what was promoted"))?;
-    let mut promoted: BTreeMap<ChannelName, BTreeSet<PatchVersion>> = BTreeMap::new();
-    for (channel, version) in rows {
-        let name = parse(TABLE, "channel", &channel)?;
-        let version = parse(TABLE, "version", &version)?;
-        promoted.entry(name).or_default().insert(version);
-    }
-    Ok(promoted)
-}
-
-struct Change<'a> {
-    version: PatchVersion,
-    channel: &'a ChannelName,
-    by: &'a Actor,
+    change: &ChannelChange,
+    by: &Actor,
     now: Timestamp,
-}
-
-impl Change<'_> {
-    async fn promote(&self, connection: &mut Connection) -> Result<(), StoreError> {
-        let done = sqlx::query(
+) -> Result<(), StoreError> {
+    let (channel, version) = (change.channel.as_str(), change.version.to_string());
+    let (statement, action) = if change.promoted {
+        let promote = sqlx::query(
             "INSERT INTO channel_version (channel, version, promoted_ms, promoted_by)
              VALUES ($1, $2, $3, $4) ON CONFLICT (channel, version) DO NOTHING",
-        )
-        .bind(self.channel.as_str())
-        .bind(self.version.to_string())
-        .bind(self.now.as_millisecond())
-        .bind(self.by.to_string())
+        );
+        let promote = promote.bind(channel).bind(version.clone());
+        let promote = promote.bind(now.as_millisecond()).bind(by.to_string());
+        (promote, Action::PromoteVersion)
+    } else {
+        let demote = sqlx::query("DELETE FROM channel_version WHERE channel = $1 AND version = $2");
+        let demote = demote.bind(channel).bind(version.clone());
+        (demote, Action::DemoteVersion)
+    };
+    let done = statement
         .execute(&mut *connection)
         .await
-        .map_err(database("promote a version"))?;
-        self.audit(connection, done.rows_affected(), Action::PromoteVersion)
-            .await
+        .map_err(database("change a channel"))?;
+    if done.rows_affected() == 0 {
+        return Ok(());
     }
-
-    async fn demote(&self, connection: &mut Connection) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM channel_version WHERE channel = $1 AND version = $2")
-            .bind(self.channel.as_str())
-            .bind(self.version.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(database("take a version out of a channel"))?;
-        self.audit(connection, done.rows_affected(), Action::DemoteVersion)
-            .await
-    }
-
-    async fn audit(
-        &self,
-        connection: &mut Connection,
-        rows: u64,
-        action: Action,
-    ) -> Result<(), StoreError> {
-        if rows == 0 {
-            return Ok(());
-        }
-        let line = AuditEntry {
-            at: self.now,
-            actor: self.by.clone(),
-            action,
-            account: None,
-            subject: Subject::Channel(self.channel.clone()),
-            reason: Some(self.version.to_string()),
-        };
-        audit::add(connection, line).await
-    }
+    let line = AuditEntry {
+        at: now,
+        actor: by.clone(),
+        action,
+        account: None,
+        subject: Subject::Channel(change.channel.clone()),
+        reason: Some(version),
+    };
+    audit::add(connection, line).await
 }

@@ -1,6 +1,6 @@
 //! Table `group_policy`, and the groups that machines are in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -92,14 +92,15 @@ pub async fn rules(
     };
     let policies: Vec<(GroupName, GroupPolicy)> =
         rows.into_iter().map(policy).collect::<Result<_, _>>()?;
-    let promoted = match policies.iter().any(|(_, policy)| policy.channel.is_some()) {
-        true => channel::promoted(connection).await?,
-        false => BTreeMap::new(),
+    let channels = match policies.iter().any(|(_, policy)| policy.channel.is_some()) {
+        true => channel::all(connection).await?,
+        false => Vec::new(),
     };
     let rules = |(name, policy): (GroupName, GroupPolicy)| {
-        let channel = policy.channel.as_ref();
-        let promoted = channel.and_then(|channel| promoted.get(channel).cloned());
-        let promoted = promoted.unwrap_or_default();
+        let mut channels = channels.iter();
+        let followed = channels.find(|channel| policy.channel.as_ref() == Some(&channel.name));
+        let promotions = followed.map_or(&[][..], |channel| &channel.promotions);
+        let promoted = promotions.iter().map(|it| it.version).collect();
         (name, GroupRules { policy, promoted })
     };
     Ok(policies.into_iter().map(rules).collect())

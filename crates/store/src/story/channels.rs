@@ -1,11 +1,12 @@
 //! Channels: what was promoted reaches the groups that follow.
 
+use suture_advisory::PatchVersion;
 use suture_rollout::{ChannelName, GroupPolicy, Offer, Plan, Rule, Withheld};
 
 use super::plans::{ask, with_machines};
 use super::rollouts::begin;
 use super::{account_with_token, at, operator};
-use crate::{Action, Channel, Promotion, Store, Subject};
+use crate::{Action, Channel, ChannelChange, Promotion, Store, StoreError, Subject};
 
 pub async fn run(store: &dyn Store) {
     what_was_promoted_reaches_those_who_follow(store).await;
@@ -14,6 +15,23 @@ pub async fn run(store: &dyn Store) {
 async fn channel(store: &dyn Store, name: &ChannelName) -> Option<Channel> {
     let channels = store.channels().await.expect("read");
     channels.into_iter().find(|channel| channel.name == *name)
+}
+
+async fn change(
+    store: &dyn Store,
+    version: PatchVersion,
+    channel: &ChannelName,
+    promoted: bool,
+    seconds: i64,
+) -> Result<(), StoreError> {
+    let change = ChannelChange {
+        version,
+        channel: channel.clone(),
+        promoted,
+    };
+    store
+        .change_channel(&change, &operator(), at(seconds))
+        .await
 }
 
 async fn what_was_promoted_reaches_those_who_follow(store: &dyn Store) {
@@ -44,7 +62,7 @@ async fn what_was_promoted_reaches_those_who_follow(store: &dyn Store) {
     let (earlier, other) = ("9.1".parse().expect("valid"), "beta".parse());
     let other: ChannelName = other.expect("valid");
     for (version, channel, seconds) in [(version, &other, 12), (earlier, &name, 13)] {
-        let promoted = store.promote(version, channel, &by, at(seconds)).await;
+        let promoted = change(store, version, channel, true, seconds).await;
         promoted.expect("promoted");
     }
     let waits = ask(store, &secrets[0], "33.1", 14).await.choice;
@@ -55,7 +73,7 @@ async fn what_was_promoted_reaches_those_who_follow(store: &dyn Store) {
     );
 
     for seconds in [15, 16] {
-        let promoted = store.promote(version, &name, &by, at(seconds)).await;
+        let promoted = change(store, version, &name, true, seconds).await;
         promoted.expect("promoted, and once more");
     }
     let log = store.audit_log(None, 2).await.expect("log");
@@ -75,16 +93,16 @@ async fn what_was_promoted_reaches_those_who_follow(store: &dyn Store) {
     };
     assert_eq!(channel(store, &name).await, Some(stable));
 
-    let demoted = store.demote(version, &name, &by, at(17)).await;
+    let demoted = change(store, version, &name, false, 17).await;
     demoted.expect("taken out");
     let waits = ask(store, &secrets[0], "33.1", 18).await.choice;
     assert_eq!(waits.offer, Offer::NotYet);
-    let promoted = store.promote(version, &name, &by, at(19)).await;
+    let promoted = change(store, version, &name, true, 19).await;
     promoted.expect("promoted again");
     let offered = ask(store, &secrets[0], "33.1", 20).await.choice;
     assert_eq!(offered.offer, Offer::Version { version });
     for seconds in [21, 22] {
-        let demoted = store.demote(version, &name, &by, at(seconds)).await;
+        let demoted = change(store, version, &name, false, seconds).await;
         demoted.expect("taken out, and once more");
     }
     let log = store.audit_log(None, 2).await.expect("log");

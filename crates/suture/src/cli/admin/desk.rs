@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
-use suture_advisory::PatchVersion;
 use suture_protocol::MachineId;
 use suture_rollout::{ChannelName, EarlyPreference};
 use suture_server::lists;
@@ -14,7 +13,8 @@ use suture_server::view::{
     read_place,
 };
 use suture_store::{
-    Account, AccountQuery, Actor, GroupName, MachineQuery, NewAccount, Plan, Store, TokenLabel,
+    Account, AccountQuery, Actor, ChannelChange, GroupName, MachineQuery, NewAccount, Plan, Store,
+    TokenLabel,
 };
 
 use super::client::Client;
@@ -168,19 +168,20 @@ impl Desk {
         Ok(found.unwrap_or_else(nothing))
     }
 
-    pub async fn promote(
-        &self,
-        version: PatchVersion,
-        channel: &ChannelName,
-    ) -> anyhow::Result<ChannelView> {
+    pub async fn change_channel(&self, change: &ChannelChange) -> anyhow::Result<ChannelView> {
+        let channel = &change.channel;
         match self {
             Self::Database { store, by, now } => {
-                store.promote(version, channel, by, *now).await?;
+                store.change_channel(change, by, *now).await?;
                 self.channel(channel).await
             }
             Self::Service(client) => {
-                let version = version.to_string();
-                client.send("PUT", &place(channel, &version), &json!({}))
+                let version = change.version.to_string();
+                let place = ["channels", channel.as_str(), "versions", &version];
+                match change.promoted {
+                    true => client.send("PUT", &place, &json!({})),
+                    false => client.delete(&place),
+                }
             }
         }
     }
@@ -198,26 +199,14 @@ impl Desk {
         );
         // The oldest first, as somebody would who does it one by one.
         for promotion in there.promotions.iter().rev() {
-            self.promote(promotion.version, to).await?;
+            let change = ChannelChange {
+                version: promotion.version,
+                channel: to.clone(),
+                promoted: true,
+            };
+            self.change_channel(&change).await?;
         }
         self.channel(to).await
-    }
-
-    pub async fn demote(
-        &self,
-        version: PatchVersion,
-        channel: &ChannelName,
-    ) -> anyhow::Result<ChannelView> {
-        match self {
-            Self::Database { store, by, now } => {
-                store.demote(version, channel, by, *now).await?;
-                self.channel(channel).await
-            }
-            Self::Service(client) => {
-                let version = version.to_string();
-                client.delete(&place(channel, &version))
-            }
-        }
     }
 
     pub async fn set_early(
@@ -510,11 +499,6 @@ impl Desk {
             Self::Service(client) => client.get(&["fleet"], &[]),
         }
     }
-}
-
-/// A version's place in a channel, below the API's root.
-fn place<'a>(channel: &'a ChannelName, version: &'a str) -> [&'a str; 4] {
-    ["channels", channel.as_str(), "versions", version]
 }
 
 async fn find(store: &dyn Store, email: &str) -> anyhow::Result<Account> {

@@ -14,7 +14,7 @@ use suture_protocol::MachineId;
 use suture_rollout::{ChannelName, EarlyPreference};
 use suture_server::lists;
 use suture_server::view::PolicyView;
-use suture_store::{Actor, GroupName, OperatorKey, OperatorName, Plan};
+use suture_store::{Actor, ChannelChange, GroupName, OperatorKey, OperatorName, Plan};
 use url::Url;
 
 use super::database::DatabaseArgs;
@@ -278,10 +278,22 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Channels => format.list(&desk.channels().await?),
         Command::Promote { version, channel } => {
-            format.show(&desk.promote(version, &channel).await?)
+            let promoted = ChannelChange {
+                version,
+                channel,
+                promoted: true,
+            };
+            format.show(&desk.change_channel(&promoted).await?)
         }
         Command::PromoteAll { from, to } => format.show(&desk.promote_all(&from, &to).await?),
-        Command::Demote { version, channel } => format.show(&desk.demote(version, &channel).await?),
+        Command::Demote { version, channel } => {
+            let demoted = ChannelChange {
+                version,
+                channel,
+                promoted: false,
+            };
+            format.show(&desk.change_channel(&demoted).await?)
+        }
         Command::Audit { last } => format.list(&desk.audit(last).await?),
     }
 }
