@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use suture_advisory::PatchVersion;
 use suture_kernel::InvalidName;
 use utoipa::ToSchema;
@@ -23,6 +24,54 @@ pub struct MachineEvent {
     pub boot_id: String,
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+/// The events of a check-in: a list. An event that can't be read, of a newer agent say, must not
+/// keep a machine from its patch, so it is counted and left out, and its neighbours are taken.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct MachineEvents {
+    pub known: Vec<MachineEvent>,
+    /// What was sent beside them.
+    #[serde(skip)]
+    pub unread: usize,
+}
+
+impl From<Vec<MachineEvent>> for MachineEvents {
+    fn from(known: Vec<MachineEvent>) -> Self {
+        Self { known, unread: 0 }
+    }
+}
+
+impl<'de> Deserialize<'de> for MachineEvents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Told {
+            Event(Box<MachineEvent>),
+            Unread(IgnoredAny),
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Sent {
+            List(Vec<Told>),
+            Unread(IgnoredAny),
+        }
+        let mut events = Self::default();
+        match Option::deserialize(deserializer)? {
+            None => {}
+            Some(Sent::Unread(_)) => events.unread = 1,
+            Some(Sent::List(list)) => {
+                for told in list {
+                    match told {
+                        Told::Event(event) => events.known.push(*event),
+                        Told::Unread(_) => events.unread += 1,
+                    }
+                }
+            }
+        }
+        Ok(events)
+    }
 }
 
 /// A random UUID, made by the machine before it first tells of the event.
@@ -181,5 +230,43 @@ impl EventKind {
             } => names_patch.or(*applied),
             Self::TaintChanged { applied, .. } | Self::Restarted { applied, .. } => *applied,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_counted_and_the_rest_is_taken() {
+        let event = |number: u8, kind: &str| {
+            json!({
+                "id": Uuid::from_bytes([number; 16]),
+                "at": "2026-11-23T12:00:00Z",
+                "boot_id": "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1",
+                "kind": kind,
+                "version": "104.1",
+            })
+        };
+        let sent = json!([
+            event(1, "fetched"),
+            event(2, "teleported"),
+            "nonsense",
+            event(3, "applied"),
+        ]);
+        let read = |sent| serde_json::from_value::<MachineEvents>(sent).unwrap();
+        let events = read(sent.clone());
+        let kinds: Vec<_> = events
+            .known
+            .iter()
+            .map(|event| event.kind.as_str())
+            .collect();
+        assert_eq!((kinds, events.unread), (vec!["fetched", "applied"], 2));
+        let again = serde_json::to_value(&events).unwrap();
+        assert_eq!(again, json!([sent[0], sent[3]]));
+        assert_eq!(read(json!("nonsense")).unread, 1);
+        assert_eq!(read(json!(null)), MachineEvents::default());
     }
 }

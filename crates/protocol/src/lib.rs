@@ -10,7 +10,7 @@ mod schema;
 mod smoke;
 mod target;
 
-pub use event::{EventId, EventKind, KernelTrouble, MachineEvent};
+pub use event::{EventId, EventKind, KernelTrouble, MachineEvent, MachineEvents};
 pub use machine::{
     CheckInRequest, CheckInResponse, EnrolRequest, EnrolResponse, HardwareId, Held, HeldBy,
     MachineId, MachineState, SplitRequest, Withdrawal,

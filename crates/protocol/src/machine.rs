@@ -11,7 +11,7 @@ use suture_rollout::{ChannelName, Offer};
 use utoipa::ToSchema;
 
 use crate::schema::{KernelBuildSchema, OfferSchema};
-use crate::{KernelNotice, MachineEvent};
+use crate::{KernelNotice, MachineEvent, MachineEvents};
 
 /// Identifies an installed system without naming it: SHA-256 of an application-specific prefix
 /// and `/etc/machine-id`, first 32 lowercase hex digits (machine-id(5) asks programs not to send
@@ -131,7 +131,8 @@ pub struct CheckInRequest {
     /// What happened since the last answered check-in, oldest first, at most
     /// [`crate::EventKind::MAX_EVENTS`]. The answer says that they are kept.
     #[serde(default)]
-    pub events: Vec<MachineEvent>,
+    #[schema(value_type = Vec<MachineEvent>)]
+    pub events: MachineEvents,
 }
 
 /// What a machine says of itself at check-in.

@@ -99,7 +99,7 @@ impl Engine {
         let api = session.api();
         let (secret, request) = (session.secret.clone(), self.check_in_request()?);
         let applied = request.applied;
-        let told: HashSet<_> = request.events.iter().map(|event| event.id).collect();
+        let told: HashSet<_> = request.events.known.iter().map(|event| event.id).collect();
         let answer = call(move || api.check_in(&secret, &request));
         let answer = match patience {
             None => answer.await,
@@ -152,7 +152,7 @@ impl Engine {
             state: machine_state(&patch),
             applied: patch.in_force(),
             failure: failure(&patch),
-            events: self.memory.evidence().next(),
+            events: self.memory.evidence().next().into(),
         })
     }
 

@@ -172,7 +172,10 @@ impl Service {
     /// The events that it was told, each time that it was told them.
     pub fn events(&self) -> Vec<suture_protocol::MachineEvent> {
         let desk = self.desk();
-        let events = desk.check_ins.iter().flat_map(|request| &request.events);
+        let events = desk
+            .check_ins
+            .iter()
+            .flat_map(|request| &request.events.known);
         events.cloned().collect()
     }
 

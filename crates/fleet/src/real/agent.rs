@@ -123,7 +123,7 @@ impl Agent {
             },
             applied: self.applied,
             failure: None,
-            events,
+            events: events.into(),
         }
     }
 
@@ -134,7 +134,8 @@ impl Agent {
         answer: &CheckInResponse,
         now: Timestamp,
     ) -> Next {
-        let arrived = |event: &MachineEvent| request.events.iter().any(|sent| sent.id == event.id);
+        let arrived =
+            |event: &MachineEvent| request.events.known.iter().any(|sent| sent.id == event.id);
         self.outbox.retain(|event| !arrived(event));
         match answer.offer {
             Offer::Version { version } if self.takes(version) => self.apply(version, now),
@@ -247,10 +248,10 @@ mod tests {
         assert_eq!(agent.answered(&first, &offer_of("1.2"), now), Next::Tell);
         let (lost, again) = (agent.check_in(true), agent.check_in(true));
         assert_eq!(lost.events, again.events);
-        assert_eq!(again.events.len(), 4);
+        assert_eq!(again.events.known.len(), 4);
         let part = agent.check_in(false);
         agent.answered(&part, &answer(Offer::UpToDate), now);
-        assert_eq!(agent.outbox().len(), 4 - part.events.len());
+        assert_eq!(agent.outbox().len(), 4 - part.events.known.len());
         let rest = agent.check_in(true);
         assert_eq!(
             agent.answered(&rest, &answer(Offer::UpToDate), now),
@@ -269,7 +270,7 @@ mod tests {
         let told = agent.check_in(true);
         let is_crash =
             |event: &&MachineEvent| matches!(event.kind, EventKind::Restarted { clean: false, .. });
-        assert_eq!(told.events.iter().filter(is_crash).count(), 1);
+        assert_eq!(told.events.known.iter().filter(is_crash).count(), 1);
         assert_eq!(agent.answered(&told, &offer_of("1.1"), now), Next::Rest);
         assert_eq!(agent.applied(), None);
     }

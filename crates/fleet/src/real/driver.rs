@@ -269,10 +269,10 @@ impl Shared {
 
     fn note_sent(&self, number: usize, member: &Member, request: &CheckInRequest, in_order: bool) {
         let mut record = lock(&self.record);
-        if !in_order && !request.events.is_empty() {
+        if !in_order && !request.events.known.is_empty() {
             record.out_of_order += 1;
         }
-        for event in &request.events {
+        for event in &request.events.known {
             if let EventKind::Restarted { clean: false, .. } = event.kind {
                 record.crashes.entry(event.id).or_insert(ToldCrash {
                     agent: number,
@@ -301,7 +301,7 @@ impl Shared {
                 asked,
             });
         }
-        for event in &request.events {
+        for event in &request.events.known {
             if let Some(crash) = record.crashes.get_mut(&event.id) {
                 crash.answered.get_or_insert(now);
             }

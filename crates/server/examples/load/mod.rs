@@ -13,7 +13,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use suture_kernel::{BuildId, KernelBuild};
-use suture_protocol::{CheckInRequest, MachineState};
+use suture_protocol::{CheckInRequest, MachineEvents, MachineState};
 use suture_store::{Clock as _, MachineSecret, SystemClock};
 use tokio::net::TcpStream;
 
@@ -218,7 +218,7 @@ fn request() -> anyhow::Result<CheckInRequest> {
         state: MachineState::Unapplied,
         applied: None,
         failure: None,
-        events: Vec::new(),
+        events: MachineEvents::default(),
     })
 }
 

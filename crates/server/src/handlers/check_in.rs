@@ -2,11 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use serde_json::Value;
 use suture_advisory::PatchVersion;
 use suture_protocol::{
-    CheckInRequest, CheckInResponse, EventKind, Held, HeldBy, MachineEvent, Problem, Withdrawal,
+    CheckInRequest, CheckInResponse, EventKind, Held, HeldBy, MachineEvent, MachineEvents, Problem,
+    Withdrawal,
 };
 use suture_rollout::Withheld;
 use suture_store::{Answer, CheckIn, MachineSecret, ReportedState, tells_harm};
@@ -15,16 +14,6 @@ use tracing::{info, warn};
 use crate::bearer::Bearer;
 use crate::problem::ApiResult;
 use crate::state::AppState;
-
-/// [`CheckInRequest`] with its events unread: one that can't be read must not keep a machine
-/// from its patch.
-#[derive(Deserialize)]
-pub struct Body {
-    #[serde(default)]
-    events: Value,
-    #[serde(flatten)]
-    report: CheckInRequest,
-}
 
 /// Takes a machine's report and answers with the version that it is to go to.
 #[utoipa::path(
@@ -44,10 +33,10 @@ pub struct Body {
 pub async fn check_in(
     State(app): State<AppState>,
     Bearer(secret): Bearer<MachineSecret>,
-    Json(Body { events, report }): Json<Body>,
+    Json(mut request): Json<CheckInRequest>,
 ) -> ApiResult<Json<CheckInResponse>> {
-    let report = CheckIn::try_from(report)?;
-    let (events, dropped) = readable(events);
+    let (events, dropped) = bounded(std::mem::take(&mut request.events));
+    let report = CheckIn::try_from(request)?;
     let patches = app.executor.published(&report.kernel).await;
     let answer = app
         .store
@@ -79,18 +68,12 @@ pub async fn check_in(
     }))
 }
 
-/// The events that this service knows, and how many others there were: kinds of a newer agent,
-/// and what exceeds a check-in's number. The agent is not to send those again, so they are not
-/// refused.
-fn readable(events: Value) -> (Vec<MachineEvent>, usize) {
-    let Value::Array(events) = events else {
-        return (Vec::new(), usize::from(!events.is_null()));
-    };
-    let sent = events.len();
-    let read = |event| serde_json::from_value(event).ok();
-    let mut known: Vec<MachineEvent> = events.into_iter().filter_map(read).collect();
+/// As many events as a check-in may have, and how many others there were. The agent is not to send
+/// those again, so they are not refused.
+fn bounded(events: MachineEvents) -> (Vec<MachineEvent>, usize) {
+    let MachineEvents { mut known, unread } = events;
+    let dropped = unread + known.len().saturating_sub(EventKind::MAX_EVENTS);
     known.truncate(EventKind::MAX_EVENTS);
-    let dropped = sent - known.len();
     (known, dropped)
 }
 
@@ -166,7 +149,7 @@ fn log(report: &CheckIn, answer: &Answer, events: usize, dropped: usize) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -181,46 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_left_out_and_the_rest_is_taken() {
-        let (events, dropped) = readable(json!([
-            event(1, "fetched"),
-            event(2, "teleported"),
-            "nonsense",
-            event(3, "applied"),
-        ]));
-        let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
-        assert_eq!((kinds, dropped), (vec!["fetched", "applied"], 2));
-        assert_eq!(readable(json!("nonsense")), (Vec::new(), 1));
-        assert_eq!(readable(Value::Null), (Vec::new(), 0));
-    }
-
-    #[test]
     fn no_more_events_are_taken_than_a_check_in_may_have() {
-        let (events, dropped) = readable((0..100).map(|number| event(number, "fetched")).collect());
+        let many = (0..100).map(|number| event(number, "fetched")).collect();
+        let (events, dropped) = bounded(serde_json::from_value(many).unwrap());
         assert_eq!((events.len(), dropped), (EventKind::MAX_EVENTS, 68));
-    }
-
-    #[test]
-    fn a_body_is_a_check_in_with_or_without_events() {
-        let plain = json!({
-            "kernel": { "release": "6.1.0-53-amd64", "architecture": "amd64",
-                        "build_id": "ab".repeat(20) },
-            "boot_id": "6b0c1b62-8b0b-4b0e-9d58-2d5ff6c4f2a1",
-            "boot_time": "2026-11-23T11:00:00Z",
-            "agent_version": "0.1.0",
-            "state": "unapplied",
-            "applied": null,
-            "failure": null,
-        });
-        let body: Body = serde_json::from_value(plain.clone()).unwrap();
-        assert!(body.events.is_null() && body.report.events.is_empty());
-        let mut with_events = plain.clone();
-        with_events["events"] = json!([event(1, "fetched")]);
-        let body: Body = serde_json::from_value(with_events).unwrap();
-        assert_eq!(readable(body.events).0.len(), 1);
-        let mut without_state = plain;
-        without_state.as_object_mut().unwrap().remove("state");
-        let error = serde_json::from_value::<Body>(without_state).err().unwrap();
-        assert!(error.to_string().contains("state"), "{error}");
+        let (events, dropped) = bounded(serde_json::from_value(json!([1, 2])).unwrap());
+        assert_eq!((events.len(), dropped), (0, 2));
     }
 }

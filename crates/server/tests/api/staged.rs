@@ -131,7 +131,7 @@ async fn planted_harm_halts_and_a_withdrawn_version_is_told() {
     let (first, other) = first_and_other(&world, &secrets);
     world.clock.advance(SignedDuration::from_mins(5));
     let harmed = CheckInRequest {
-        events: vec![oops(1)],
+        events: vec![oops(1)].into(),
         ..applied()
     };
     world.check_in(&first, &harmed);

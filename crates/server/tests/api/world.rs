@@ -573,7 +573,7 @@ pub fn check_in_request() -> CheckInRequest {
         state: MachineState::Unapplied,
         applied: None,
         failure: None,
-        events: Vec::new(),
+        events: Vec::new().into(),
     }
 }
 
