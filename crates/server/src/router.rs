@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Router, middleware};
-use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::TimeoutLayer;
+use tokio::time::timeout;
 use tracing::Instrument as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
@@ -168,14 +169,19 @@ pub fn openapi() -> OpenApi {
 pub fn router(service: Service) -> Router {
     let (router, _) = routes().split_for_parts();
     router
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            REQUEST_TIMEOUT,
-        ))
-        .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(middleware::from_fn(around))
         .with_state(service.into())
+}
+
+/// A body that is too long by its own word is not waited for.
+async fn answer(mut request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
+    next.run(request).await
 }
 
 /// What is done for every request and its answer. One layer, because each costs an allocation or
@@ -185,7 +191,10 @@ async fn around(request: Request, next: Next) -> Response {
     let span = log.span();
     async move {
         let condition = Condition::of(&request);
-        let response = condition.answer(next.run(request).await).await;
+        let answer = answer(request, next);
+        let response = timeout(REQUEST_TIMEOUT, answer).await;
+        let response = response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response());
+        let response = condition.answer(response).await;
         let response = guarded(problem::in_one_form(response).await);
         log.end(response)
     }

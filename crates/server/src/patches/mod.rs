@@ -6,6 +6,8 @@ mod manifest;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use suture_protocol::TargetKind;
 use suture_repository::{Catalogue, Layout};
@@ -19,10 +21,16 @@ use crate::error::chain;
 pub use card::{FixLine, PatchCard};
 pub use list::{MAX_PIECE, PatchInFull, PatchList, PatchQuery, Piece};
 
+/// How long the folder is taken for what it was when somebody looked: many ask at the same moment.
+const LOOKED: Duration = Duration::from_millis(1);
+
 /// The repository's content, as of its last change.
 pub struct Patches {
     layout: Layout,
     current: RwLock<Arc<Snapshot>>,
+    begun: Instant,
+    /// Microseconds after the beginning until which nobody looks again.
+    looked_until: AtomicU64,
     /// Held while the repository is read again, so that one request does it for all.
     reloading: Mutex<()>,
 }
@@ -88,6 +96,8 @@ impl Patches {
         Ok(Self {
             layout: Layout::new(dir),
             current: RwLock::new(Arc::new(snapshot)),
+            begun: Instant::now(),
+            looked_until: AtomicU64::new(0),
             reloading: Mutex::new(()),
         })
     }
@@ -96,13 +106,19 @@ impl Patches {
         &self.layout
     }
 
-    /// The content now; costs one stat(2) if nothing was published since the last call.
+    /// The content now; costs a stat(2) every millisecond if nothing is published.
     ///
     /// A repository that can't be read at this moment leaves the last content in force: machines
     /// prove what they fetch by themselves.
     pub async fn current(&self) -> Arc<Snapshot> {
         let known = self.known().await;
+        let now = self.begun.elapsed();
+        if micros(now) < self.looked_until.load(Ordering::Relaxed) {
+            return known;
+        }
         if known.catalogue.is_current() {
+            self.looked_until
+                .store(micros(now + LOOKED), Ordering::Relaxed);
             return known;
         }
         let _one_at_a_time = self.reloading.lock().await;
@@ -134,4 +150,8 @@ impl Patches {
         );
         snapshot
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
