@@ -1,15 +1,17 @@
 //! Hands a verified patch to the kernel and follows its transition.
 
+use std::io;
+
 use jiff::Timestamp;
 use suture_advisory::PatchVersion;
 use suture_protocol::EventKind;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Engine;
 use crate::failure::Failure;
 use crate::lifecycle::{Load, Subject};
 use crate::patches::VerifiedPatch;
-use crate::privileged::{self, LoadError};
+use crate::privileged::{self, LoadError, Privileged};
 use crate::stage::{Reason, Stage};
 use crate::state::Refusal;
 
@@ -99,7 +101,14 @@ impl Engine {
     async fn load(&self, version: PatchVersion) -> Result<(), Failure> {
         let name = version.module_name();
         let kernel = self.kernel.clone();
-        let answer = tokio::task::spawn_blocking(move || kernel.load(version))
+        let was_taken_back = self.was_taken_back(version);
+        let load = move || {
+            if was_taken_back {
+                unload(kernel.as_ref(), version);
+            }
+            kernel.load(version)
+        };
+        let answer = tokio::task::spawn_blocking(load)
             .await
             .map_err(|error| Failure::from_error(&error))?;
         answer.map_err(|error| match error {
@@ -114,6 +123,13 @@ impl Engine {
             "the kernel took the module `{name}`, but lists no patch of it"
         ))
         .hint("the kernel's reason is in its log: `dmesg | tail`"))
+    }
+
+    /// Its transition did not end the last time, in this boot or before, and its module may still
+    /// be in the kernel.
+    fn was_taken_back(&self, version: PatchVersion) -> bool {
+        let refusal = self.memory.state().refusal;
+        refusal.is_some_and(|refusal| refusal.version == version && refusal.not_before.is_some())
     }
 
     /// The kernel took the module for which the journal has `begun`.
@@ -142,5 +158,15 @@ impl Engine {
             load.since()
         );
         self.tell_once(name, kind);
+    }
+}
+
+/// Takes out what was taken back and stayed in memory. If it is still there afterwards, the kernel
+/// refuses the load, and its refusal says what to do.
+fn unload(kernel: &dyn Privileged, version: PatchVersion) {
+    match kernel.unload(version) {
+        Ok(()) => info!("the module of patch {version}, which was taken back, is out of memory"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => warn!(%error, "the module `{}` stays in the kernel", version.module_name()),
     }
 }

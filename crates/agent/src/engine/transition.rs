@@ -3,7 +3,6 @@
 //! Never forced: `force` in sysfs lets a task run old and new code at once, and keeps the module
 //! in the kernel for ever.
 
-use std::io;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -249,12 +248,11 @@ impl Engine {
         self.taken_back(record, &running)
     }
 
-    /// The kernel is as it was before the load.
+    /// The kernel runs what it ran before the load. The module stays in its memory until the
+    /// version is tried again: a system call that is under way may have kept the address of one of
+    /// its constants, and nobody can tell when the last of them has ended.
     fn taken_back(&self, record: &Load, running: &Running) -> Result<(), Failure> {
         let version = record.subject().version;
-        if !self.unload(version) {
-            return Ok(());
-        }
         if let Some(refusal) = self.memory.state().refusal {
             let reason = text::one_line(&refusal.reason, EventKind::MAX_TEXT_CHARS);
             self.tell_of(record, EventKind::ApplyFailed { version, reason });
@@ -267,22 +265,6 @@ impl Engine {
         }
         self.follow_kernel(Reason::TakenBack);
         Ok(())
-    }
-
-    /// Takes the module out. The kernel lets go of it a moment after its patch has left sysfs;
-    /// `false`: look again later.
-    fn unload(&self, version: PatchVersion) -> bool {
-        match self.kernel.unload(version) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            // The next load of it fails with EEXIST, and says then what to do.
-            Err(error) => {
-                let name = version.module_name();
-                warn!(%error, "the module `{name}` stays in the kernel");
-                true
-            }
-        }
     }
 
     /// What the status says of an open transition, and the tasks that hold it.
