@@ -122,8 +122,8 @@ pub struct KeptEvent {
 /// A check-in's answer, as decided in its transaction.
 #[derive(Debug)]
 pub struct Answer {
-    pub account: Account,
-    pub machine: Machine,
+    pub account: Arc<Account>,
+    pub machine: Arc<Machine>,
     pub choice: Choice,
     /// The version that the choice's `early` is about.
     pub goal: Option<PatchVersion>,

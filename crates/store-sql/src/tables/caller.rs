@@ -1,10 +1,11 @@
 //! The machines of a batch of check-ins, each with what the choice for it needs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::FromRow;
 use suture_rollout::RolloutId;
-use suture_store::{Account, InconsistentRow, Machine, StoreError};
+use suture_store::{Account, AccountId, InconsistentRow, Machine, StoreError};
 
 use super::account;
 use super::check_in::Report;
@@ -15,18 +16,18 @@ use crate::column::{database, parse, to_json};
 /// Who checks in, as it was before.
 pub struct Caller {
     pub machine: Machine,
-    pub account: Account,
+    pub account: Arc<Account>,
     /// The rollouts that exposed the machine.
     pub exposed_by: Vec<RolloutId>,
 }
 
 #[derive(FromRow)]
-struct CallerRow {
-    secret_sha256: Vec<u8>,
+struct CallerRow<'r> {
+    secret_sha256: &'r [u8],
     /// Joined by commas; null where there are none.
-    exposed_by: Option<String>,
+    exposed_by: Option<&'r str>,
     #[sqlx(flatten)]
-    machine: MachineRow,
+    machine: MachineRow<&'r str>,
 }
 
 /// The machines that the batch's secrets stand for, by the hash of the secret.
@@ -34,32 +35,27 @@ pub async fn find(
     connection: &mut Connection,
     batch: &[Report],
 ) -> Result<HashMap<[u8; 32], Caller>, StoreError> {
-    let rows = rows(&mut *connection, batch).await?;
+    const DOING: &str = "find the machines that check in";
+    let rows = sqlx::query(FIND)
+        .bind(secrets(batch)?)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(database(DOING))?;
     let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        let exposed_by = ids(row.exposed_by.as_deref())?;
-        found.push((
-            row.secret_sha256,
-            Machine::try_from(row.machine)?,
-            exposed_by,
-        ));
+    for row in &rows {
+        let row = CallerRow::from_row(row).map_err(database(DOING))?;
+        let exposed_by = ids(row.exposed_by)?;
+        let machine = Machine::try_from(row.machine)?;
+        found.push((row.secret_sha256, machine, exposed_by));
     }
-    let accounts: BTreeSet<_> = found
-        .iter()
-        .map(|(_, machine, _)| machine.account.to_string())
-        .collect();
-    let accounts = account::by_ids(connection, &accounts).await?;
+    let accounts = accounts(connection, found.iter().map(|(_, machine, _)| machine)).await?;
     let mut callers = HashMap::with_capacity(found.len());
     for (secret, machine, exposed_by) in found {
-        let of_machine = accounts
-            .iter()
-            .find(|account| account.id == machine.account);
         let account = machine.account;
-        let account = of_machine
-            .ok_or(StoreError::UnknownAccount { account })?
-            .clone();
+        let unknown = StoreError::UnknownAccount { account };
+        let account = Arc::clone(accounts.get(&account).ok_or(unknown)?);
         // The column has no other length.
-        if let Ok(hash) = secret.as_slice().try_into() {
+        if let Ok(hash) = secret.try_into() {
             let caller = Caller {
                 machine,
                 account,
@@ -71,21 +67,30 @@ pub async fn find(
     Ok(callers)
 }
 
-async fn rows(connection: &mut Connection, batch: &[Report]) -> Result<Vec<CallerRow>, StoreError> {
-    let secrets: Vec<_> = batch
-        .iter()
-        .map(|report| hex::encode(report.secret.as_bytes()))
-        .collect();
-    sqlx::query_as(with_columns!(
-        "SELECT secret_sha256,
-             (SELECT string_agg(e.rollout_id, ',') FROM exposure e
-              WHERE e.account_id = m.account_id AND e.machine_id = m.machine_id) AS exposed_by,",
-        concat!("FROM machine m WHERE secret_sha256 IN ", each_bytes!("$1"))
-    ))
-    .bind(to_json(&secrets)?)
-    .fetch_all(connection)
-    .await
-    .map_err(database("find the machines that check in"))
+const FIND: &str = with_columns!(
+    "SELECT secret_sha256,
+         (SELECT string_agg(e.rollout_id, ',') FROM exposure e
+          WHERE e.account_id = m.account_id AND e.machine_id = m.machine_id) AS exposed_by,",
+    concat!("FROM machine m WHERE secret_sha256 IN ", each_bytes!("$1"))
+);
+
+/// The hashes of the batch's secrets, as the statement's argument.
+fn secrets(batch: &[Report]) -> Result<String, StoreError> {
+    let digits = |report: &Report| hex::encode(report.secret.as_bytes());
+    to_json(&batch.iter().map(digits).collect::<Vec<_>>())
+}
+
+/// The machines' accounts, each once.
+async fn accounts(
+    connection: &mut Connection,
+    machines: impl Iterator<Item = &Machine>,
+) -> Result<HashMap<AccountId, Arc<Account>>, StoreError> {
+    let ids: HashSet<_> = machines.map(|machine| machine.account).collect();
+    let ids = ids.iter().map(AccountId::to_string).collect();
+    let accounts = account::by_ids(connection, &ids).await?.into_iter();
+    Ok(accounts
+        .map(|account| (account.id, Arc::new(account)))
+        .collect())
 }
 
 fn ids(joined: Option<&str>) -> Result<Vec<RolloutId>, InconsistentRow> {

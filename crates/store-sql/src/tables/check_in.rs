@@ -203,13 +203,13 @@ async fn check_in(
     if caller.machine.replaced_by.is_some() {
         changes.have_more.insert(machine.account);
     }
-    changes.heard.add(&caller.machine, machine.clone());
+    let machine = changes.heard.add(&caller.machine, machine);
     let goal = match &choice.offer {
         Offer::Version { version } => Some(*version),
         Offer::UpToDate | Offer::NotYet | Offer::NotCovered => check_in.applied,
     };
     Ok(Answer {
-        account: caller.account.clone(),
+        account: Arc::clone(&caller.account),
         machine,
         choice,
         goal,

@@ -1,5 +1,8 @@
 //! Table `machine`.
 
+use std::mem::swap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::FromRow;
@@ -33,79 +36,78 @@ macro_rules! with_columns {
 
 pub(crate) use with_columns;
 
+/// A machine's row; its texts are its own, or are read where the row has them.
 #[derive(FromRow)]
-pub struct MachineRow {
-    account_id: String,
-    machine_id: String,
-    hostname: String,
-    release: String,
-    architecture: String,
-    build_id: String,
-    agent_version: String,
-    token_id: String,
+pub struct MachineRow<T = String> {
+    account_id: T,
+    machine_id: T,
+    hostname: T,
+    release: T,
+    architecture: T,
+    build_id: T,
+    agent_version: T,
+    token_id: T,
     created_ms: i64,
     enrolled_ms: i64,
-    group_name: Option<String>,
+    group_name: Option<T>,
     over_limit: bool,
-    replaced_by: Option<String>,
-    boots: String,
+    replaced_by: Option<T>,
+    boots: T,
     steady_since_ms: i64,
     #[sqlx(flatten)]
-    check_in: CheckInColumns,
+    check_in: CheckInColumns<T>,
 }
 
 /// The latest check-in; all null before the first.
 #[derive(FromRow)]
-struct CheckInColumns {
+struct CheckInColumns<T> {
     checked_in_ms: Option<i64>,
-    boot_id: Option<String>,
+    boot_id: Option<T>,
     boot_ms: Option<i64>,
-    state: Option<String>,
-    applied: Option<String>,
-    failure: Option<String>,
+    state: Option<T>,
+    applied: Option<T>,
+    failure: Option<T>,
 }
 
-impl TryFrom<MachineRow> for Machine {
+impl<T: AsRef<str>> TryFrom<MachineRow<T>> for Machine {
     type Error = InconsistentRow;
 
-    fn try_from(row: MachineRow) -> Result<Self, InconsistentRow> {
+    fn try_from(row: MachineRow<T>) -> Result<Self, InconsistentRow> {
         Ok(Self {
-            account: parse(TABLE, "account_id", &row.account_id)?,
-            id: parse(TABLE, "machine_id", &row.machine_id)?,
-            hostname: parse(TABLE, "hostname", &row.hostname)?,
+            account: parse(TABLE, "account_id", row.account_id.as_ref())?,
+            id: parse(TABLE, "machine_id", row.machine_id.as_ref())?,
+            hostname: parse(TABLE, "hostname", row.hostname.as_ref())?,
             kernel: KernelBuild {
-                release: parse(TABLE, "release", &row.release)?,
-                architecture: parse(TABLE, "architecture", &row.architecture)?,
-                build_id: parse(TABLE, "build_id", &row.build_id)?,
+                release: parse(TABLE, "release", row.release.as_ref())?,
+                architecture: parse(TABLE, "architecture", row.architecture.as_ref())?,
+                build_id: parse(TABLE, "build_id", row.build_id.as_ref())?,
             },
-            agent_version: parse(TABLE, "agent_version", &row.agent_version)?,
-            token: parse(TABLE, "token_id", &row.token_id)?,
+            agent_version: parse(TABLE, "agent_version", row.agent_version.as_ref())?,
+            token: parse(TABLE, "token_id", row.token_id.as_ref())?,
             created: time(TABLE, "created_ms", row.created_ms)?,
             enrolled: time(TABLE, "enrolled_ms", row.enrolled_ms)?,
-            group: parse_option(TABLE, "group_name", row.group_name.as_deref())?,
+            group: parse_option(TABLE, "group_name", text(&row.group_name))?,
             over_limit: row.over_limit,
-            replaced_by: parse_option(TABLE, "replaced_by", row.replaced_by.as_deref())?,
-            boots: parse(TABLE, "boots", &row.boots)?,
+            replaced_by: parse_option(TABLE, "replaced_by", text(&row.replaced_by))?,
+            boots: parse(TABLE, "boots", row.boots.as_ref())?,
             steady_since: time(TABLE, "steady_since_ms", row.steady_since_ms)?,
             last_check_in: row.check_in.try_into()?,
         })
     }
 }
 
-impl TryFrom<CheckInColumns> for Option<LastCheckIn> {
+impl<T: AsRef<str>> TryFrom<CheckInColumns<T>> for Option<LastCheckIn> {
     type Error = InconsistentRow;
 
-    fn try_from(row: CheckInColumns) -> Result<Self, InconsistentRow> {
+    fn try_from(row: CheckInColumns<T>) -> Result<Self, InconsistentRow> {
         let Some(checked_in_ms) = row.checked_in_ms else {
             return Ok(None);
         };
-        let state = ReportedState::from_parts(
-            row.state.as_deref().unwrap_or_default(),
-            row.failure.as_deref(),
-        );
+        let state =
+            ReportedState::from_parts(text(&row.state).unwrap_or_default(), text(&row.failure));
         Ok(Some(LastCheckIn {
             at: time(TABLE, "checked_in_ms", checked_in_ms)?,
-            boot_id: parse(TABLE, "boot_id", row.boot_id.as_deref().unwrap_or_default())?,
+            boot_id: parse(TABLE, "boot_id", text(&row.boot_id).unwrap_or_default())?,
             boot_time: time(
                 TABLE,
                 "boot_ms",
@@ -113,9 +115,13 @@ impl TryFrom<CheckInColumns> for Option<LastCheckIn> {
                     .ok_or_else(|| InconsistentRow::new(TABLE, "boot_ms", "it is null"))?,
             )?,
             state: state.ok_or_else(|| InconsistentRow::new(TABLE, "state", "no such state"))?,
-            applied: parse_option(TABLE, "applied", row.applied.as_deref())?,
+            applied: parse_option(TABLE, "applied", text(&row.applied))?,
         }))
     }
+}
+
+fn text<T: AsRef<str>>(column: &Option<T>) -> Option<&str> {
+    column.as_ref().map(AsRef::as_ref)
 }
 
 /// Enrols a machine, or gives an enrolled one a new secret. The caller's transaction holds the
@@ -402,38 +408,57 @@ impl<'a> HeardColumns<'a> {
 /// Machines that were heard of, to be written together.
 #[derive(Default)]
 pub struct Heard {
-    changed: Vec<Machine>,
-    unchanged: Vec<Machine>,
+    changed: Vec<Arc<Machine>>,
+    unchanged: Vec<Arc<Machine>>,
 }
 
 impl Heard {
-    pub fn add(&mut self, before: &Machine, after: Machine) {
+    /// The machine after its check-in.
+    pub fn add(&mut self, before: &Machine, mut after: Machine) -> Arc<Machine> {
         // The statement for those that say nothing new touches what it must.
-        let moved = Machine {
-            steady_since: before.steady_since,
-            last_check_in: after.last_check_in.clone().map(|last| LastCheckIn {
-                at: before
-                    .last_check_in
-                    .as_ref()
-                    .map_or(last.at, |last| last.at),
-                ..last
-            }),
-            ..after.clone()
+        let heard = match says_as_before(before, &mut after) {
+            true => &mut self.unchanged,
+            false => &mut self.changed,
         };
-        if moved == *before {
-            self.unchanged.push(after);
-        } else {
-            self.changed.push(after);
-        }
+        let after = Arc::new(after);
+        heard.push(Arc::clone(&after));
+        after
     }
 
     /// Writes what is new of each. The machines are there.
     pub async fn write(&self, connection: &mut Connection) -> Result<(), StoreError> {
-        let reports = self.changed.iter().filter_map(ReportColumns::new);
-        let times = self.unchanged.iter().filter_map(HeardColumns::new);
+        let reports = self
+            .changed
+            .iter()
+            .filter_map(|machine| ReportColumns::new(machine));
+        let times = self
+            .unchanged
+            .iter()
+            .filter_map(|machine| HeardColumns::new(machine));
         let (reports, times): (Vec<_>, Vec<_>) = (reports.collect(), times.collect());
         write(&mut *connection, REPORT, &reports).await?;
         write(connection, HEAR, &times).await
+    }
+}
+
+/// Whether a check-in changed nothing of a machine but the times at which it was heard, which are
+/// put aside for a moment: all else is compared, also what a machine is to have one day.
+fn says_as_before(before: &Machine, after: &mut Machine) -> bool {
+    let heard = |machine: &Machine| machine.last_check_in.as_ref().map(|last| last.at);
+    let mut times = (
+        before.steady_since,
+        heard(before).unwrap_or(before.enrolled),
+    );
+    swap_times(after, &mut times);
+    let same = after == before;
+    swap_times(after, &mut times);
+    same
+}
+
+fn swap_times(machine: &mut Machine, (steady_since, heard): &mut (Timestamp, Timestamp)) {
+    swap(&mut machine.steady_since, steady_since);
+    if let Some(last) = &mut machine.last_check_in {
+        swap(&mut last.at, heard);
     }
 }
 

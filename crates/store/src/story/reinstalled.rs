@@ -39,7 +39,7 @@ async fn ask(store: &dyn Store, secret: &MachineSecret, seconds: i64) -> Machine
     let answer = store
         .check_in(secret, &report, &[], &Arc::default(), at(seconds))
         .await;
-    answer.expect("answered").machine
+    Machine::clone(&answer.expect("answered").machine)
 }
 
 /// By their ids: whether each was replaced and whether it exceeds the limit.
