@@ -2,9 +2,9 @@
 //! the disk once.
 //!
 //! ```text
-//!  submit(job) ─► queue ─► batch ─► one transaction, one sync of the disk ─► each its own answer
-//!                   ▲                              │
-//!                   └──── what comes meanwhile ◄───┘ is the next batch
+//!  submit(job) ─► queue ─► batch ─► one transaction ─► one sync of the disk ─► each its own answer
+//!                   ▲                       │
+//!                   └─ what comes meanwhile ┘ is the next batch, which does not wait for the disk
 //! ```
 //!
 //! The queue belongs to the store and outlives every request. A *worker*, a task that is there only
@@ -57,15 +57,22 @@ struct Batch<J: Job> {
 
 impl<J: Job> Queue<J> {
     /// Has a job done with those that wait, and says what came of it. `work` answers each job of
-    /// a batch, in order.
-    pub async fn submit<W, F>(&self, job: J, work: W) -> Result<J::Answer, StoreError>
+    /// a batch, in order, and `settle` waits until what it changed is on the disk.
+    pub async fn submit<W, F, S, D>(
+        &self,
+        job: J,
+        work: W,
+        settle: S,
+    ) -> Result<J::Answer, StoreError>
     where
         W: Fn(Vec<J>) -> F + Send + 'static,
         F: Future<Output = Vec<Result<J::Answer, StoreError>>> + Send + 'static,
+        S: Fn() -> D + Send + 'static,
+        D: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         let (told, answer) = oneshot::channel();
         if self.add(Entry { job, told }) {
-            tokio::spawn(Worker::new(self.clone()).run(work));
+            tokio::spawn(Worker::new(self.clone()).run(work, settle));
         }
         answer.await.unwrap_or_else(|lost| {
             Err(StoreError::Database {
@@ -150,17 +157,17 @@ impl<J: Job> Worker<J> {
         }
     }
 
-    async fn run<W, F>(mut self, work: W)
+    async fn run<W, F, S, D>(mut self, work: W, settle: S)
     where
         W: Fn(Vec<J>) -> F,
         F: Future<Output = Vec<Result<J::Answer, StoreError>>>,
+        S: Fn() -> D,
+        D: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         while let Some(batch) = self.next() {
             let answers = work(batch.jobs).await;
-            for (told, answer) in batch.tells.into_iter().zip(answers) {
-                // Whoever went away meanwhile need not know.
-                let _ = told.send(answer);
-            }
+            let settled = settle();
+            tokio::spawn(async move { tell(batch.tells, answers, settled.await) });
         }
     }
 
@@ -173,6 +180,25 @@ impl<J: Job> Worker<J> {
             return None;
         }
         Some(batch)
+    }
+}
+
+fn tell<A>(
+    tells: Vec<Told<A>>,
+    answers: Vec<Result<A, StoreError>>,
+    settled: Result<(), StoreError>,
+) {
+    let unsettled = settled.err().map(Arc::new);
+    for (told, answer) in tells.into_iter().zip(answers) {
+        let answer = answer.and_then(|answer| match &unsettled {
+            None => Ok(answer),
+            Some(error) => Err(StoreError::Database {
+                doing: "bring what it was told to the disk",
+                source: Arc::clone(error).into(),
+            }),
+        });
+        // Whoever went away meanwhile need not know.
+        let _ = told.send(answer);
     }
 }
 
@@ -242,7 +268,8 @@ mod tests {
                         answered.await.unwrap()
                     }
                 };
-                let submitted = queue.submit(Numbered(number, key), work);
+                let settle = || std::future::ready(Ok(()));
+                let submitted = queue.submit(Numbered(number, key), work, settle);
                 asking.send(()).unwrap();
                 submitted.await
             });

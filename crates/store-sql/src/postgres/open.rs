@@ -68,6 +68,12 @@ impl PostgresStore {
         begun.await.map_err(database("start a transaction"))
     }
 
+    /// A commit returns when it survives a power cut.
+    #[expect(clippy::unused_async, reason = "as the other database has it")]
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A connection for single statements that only read.
     pub(super) async fn read(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         let acquired = self.pool.acquire().await;

@@ -1,6 +1,6 @@
 //! The write-ahead log, and its way into the database file.
 //!
-//! A commit appends the pages that it changed to the log and syncs that. From time to time the
+//! A commit appends the pages that it changed to the log, which is then synced. From time to time the
 //! log's pages go to their places in the file (a checkpoint), and the log begins anew. SQLite would
 //! do that within the commit that makes the log long: all who wait for that commit would wait for
 //! thousands of pages. Here a connection of its own moves them while others commit; then the
@@ -58,11 +58,10 @@ struct Log {
 
 impl WriteAheadLog {
     pub async fn open(database: &Path, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let mut path = database.as_os_str().to_owned();
-        path.push("-wal");
+        let path = path(database);
         let one = SqlitePoolOptions::new().max_connections(1);
         Ok(Self(Arc::new(Log {
-            path: path.into(),
+            path,
             mover: one.connect_with(options).await?,
             state: AtomicU8::new(LOOKING),
             move_at: AtomicU64::new(LONG),
@@ -130,6 +129,13 @@ impl WriteAheadLog {
         let passed = state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
         passed.is_ok()
     }
+}
+
+/// Where SQLite keeps the log of a database file.
+pub fn path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod checkpoint;
 mod dialect;
 mod open;
 mod restored;
+mod synced;
 #[path = "../tables/mod.rs"]
 mod tables;
 

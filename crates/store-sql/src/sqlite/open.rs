@@ -12,7 +12,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use suture_store::StoreError;
 
-use super::checkpoint::{CUT_TO, WriteAheadLog};
+use super::checkpoint::{self, CUT_TO, WriteAheadLog};
+use super::synced::Syncing;
 use super::tables::{Courses, Report};
 use crate::OpenError;
 use crate::column::database;
@@ -35,6 +36,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
     log: WriteAheadLog,
+    syncing: Syncing,
     pub(super) courses: Arc<Courses>,
     pub(super) reports: Queue<Report>,
     pub(super) line: Line,
@@ -51,11 +53,14 @@ impl SqliteStore {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            // A machine that was told its new secret must find it here after a power cut.
-            .synchronous(SqliteSynchronous::Full)
+            // Commits are synced by ourselves; see `synced`.
+            .synchronous(SqliteSynchronous::Normal)
             // In the way of nobody who waits for a commit; see `checkpoint`.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", CUT_TO)
+            // What a statement over many rows would need to take itself back is kept in memory,
+            // and not in a file that each such statement makes and removes.
+            .pragma("temp_store", "MEMORY")
             .row_buffer_size(ROW_BUFFER)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
@@ -76,6 +81,8 @@ impl SqliteStore {
         let log = WriteAheadLog::open(path, options.clone())
             .await
             .map_err(open)?;
+        let syncing =
+            Syncing::open(&checkpoint::path(path)).map_err(|source| open(source.into()))?;
         let several = SqlitePoolOptions::new().max_connections(READERS);
         let reader = several
             .connect_with(options.read_only(true))
@@ -85,6 +92,7 @@ impl SqliteStore {
             writer,
             reader,
             log,
+            syncing,
             courses: Arc::default(),
             reports: Queue::default(),
             line: Line::default(),
@@ -103,6 +111,12 @@ impl SqliteStore {
         self.log.keep_short(&self.writer).await;
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         begun.map_err(database("start a transaction"))
+    }
+
+    /// Waits until all that was committed before survives a power cut: a machine that was told
+    /// its new secret must find it here afterwards.
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        self.syncing.settle().await
     }
 
     /// A connection for single statements that only read.

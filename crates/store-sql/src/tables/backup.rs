@@ -53,6 +53,7 @@ impl Database {
         restoring.write(&mut transaction).await?;
         restored::finish(&mut transaction, &tables).await?;
         transaction.commit().await.map_err(database("commit"))?;
+        self.settle().await?;
         let made = time("backup", "made_ms", file.header().made_ms);
         Ok(Summary {
             made: made.map_err(StoreError::from)?,

@@ -62,8 +62,8 @@ impl Job for Report {
     }
 }
 
-/// Takes check-ins of different machines, in a transaction of their own. A check-in that none may
-/// make is refused by itself.
+/// Takes check-ins of different machines, in a transaction of their own, which is committed and not
+/// yet settled. A check-in that none may make is refused by itself.
 pub async fn together(database: Database, batch: Vec<Report>) -> Vec<Result<Answer, StoreError>> {
     match try_together(&database, &batch).await {
         Ok(answers) => answers,
@@ -88,7 +88,7 @@ async fn try_together(
     database: &Database,
     batch: &[Report],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-    transaction!(database, |connection| check_ins(
+    unsettled!(database, |connection| check_ins(
         connection,
         &database.courses,
         batch

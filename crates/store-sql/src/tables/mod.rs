@@ -9,6 +9,16 @@ use super::dialect;
 /// Does something in a transaction, again if it loses a race against another, and commits. `$work`
 /// is a future that gets the connection and may be made several times.
 macro_rules! transaction {
+    ($database:expr, |$connection:ident| $work:expr) => {
+        match unsettled!($database, |$connection| $work) {
+            Ok(done) => $database.settle().await.map(|()| done),
+            refused => refused,
+        }
+    };
+}
+
+/// The same for who sees to it by itself that what was committed is on the disk.
+macro_rules! unsettled {
     ($database:expr, |$connection:ident| $work:expr) => {{
         let mut repeats = $crate::retry::Repeats::default();
         loop {

@@ -53,7 +53,12 @@ impl RolloutStore for Database {
         };
         let database = self.clone();
         let work = move |batch| check_in::together(database.clone(), batch);
-        self.reports.submit(report, work).await
+        let database = self.clone();
+        let settle = move || {
+            let database = database.clone();
+            async move { database.settle().await }
+        };
+        self.reports.submit(report, work, settle).await
     }
 
     async fn observe(
