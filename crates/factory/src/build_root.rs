@@ -73,6 +73,14 @@ impl Place {
     /// A program that runs in this place, in a folder.
     pub fn command(&self, program: &str, folder: &Path) -> Command {
         match self {
+            // The shell goes there by itself, since a static program has to copy the tables of all
+            // its memory for a child in another folder. It is on every machine, so nobody has to
+            // be told that it is missing.
+            Self::Here if program == "sh" => {
+                let mut command = Command::new("env");
+                command.arg("-C").arg(folder).arg(program);
+                command
+            }
             Self::Here => {
                 let mut command = Command::new(program);
                 command.current_dir(folder);

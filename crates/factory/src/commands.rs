@@ -7,7 +7,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
+use memchr::memmem;
 use suture_kernel::ObjectName;
 
 use crate::command::{Log, run};
@@ -24,6 +26,9 @@ const FORMAT: &str = "suture compile commands 1";
 const WHOLE_TREE: [&str; 3] = ["./", "descend", "modules"];
 
 const OBJTOOL: &str = "tools/objtool/objtool";
+
+/// The flag of objtool that runs on what is linked.
+const LATE: &str = "--link";
 
 /// Folders whose units never run in the started kernel: what only starts it, and what is built
 /// to help the build.
@@ -108,10 +113,12 @@ impl CompileCommand {
 
     /// objtool with its flags, if it runs late in this kernel; without `--module`.
     fn late_objtool(&self) -> Option<String> {
+        // No unit of most kernels has it, and their commands are tens of megabytes.
+        memmem::find(self.text.as_bytes(), LATE.as_bytes())?;
         let (_, run) = self.text.split_once(" ; ")?;
         let words: Vec<&str> = run.split_whitespace().collect();
         let (object, flags) = words.split_last()?;
-        let late = flags.first()?.contains(OBJTOOL) && flags.contains(&"--link");
+        let late = flags.first()?.contains(OBJTOOL) && flags.contains(&LATE);
         let flags = flags.iter().copied().filter(|flag| *flag != "--module");
         (late && **object == self.object).then(|| flags.collect::<Vec<_>>().join(" "))
     }
@@ -131,6 +138,7 @@ impl CompileCommand {
 pub(crate) struct Commands {
     units: Vec<CompileCommand>,
     by_source: HashMap<String, Vec<usize>>,
+    late_objtool: OnceLock<Option<String>>,
 }
 
 impl Commands {
@@ -180,7 +188,11 @@ impl Commands {
                 .or_default()
                 .push(index);
         }
-        Self { units, by_source }
+        Self {
+            units,
+            by_source,
+            late_objtool: OnceLock::new(),
+        }
     }
 
     /// The units with this main source file: mostly one, none if this kernel has none.
@@ -190,9 +202,12 @@ impl Commands {
     }
 
     /// objtool with its flags for a module, if it runs late in this kernel: on what is linked.
-    pub fn late_objtool(&self) -> Option<String> {
-        let late = self.units.iter().find_map(CompileCommand::late_objtool);
-        late.map(|run| format!("{run} --module"))
+    pub fn late_objtool(&self) -> Option<&str> {
+        let find = || {
+            let late = self.units.iter().find_map(CompileCommand::late_objtool);
+            late.map(|run| format!("{run} --module"))
+        };
+        self.late_objtool.get_or_init(find).as_deref()
     }
 
     /// Folders of the tree in which the compiler of any unit looks for what is included.

@@ -10,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 
+use memchr::memmem;
+
 use crate::command::{Log, run};
 use crate::commands::Commands;
 use crate::error::FactoryError;
@@ -177,11 +179,23 @@ impl Inclusion {
     }
 }
 
-/// Whether a kept line ends in the file's name.
+/// Whether a kept line is about this file, or may be.
 fn is_included(text: &str, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let ends = |start: char| text.contains(&format!("{start}{name}\n"));
-    ['/', '=', '"', '<'].into_iter().any(ends)
+    let end = format!("{name}\n");
+    let mut ends = memmem::find_iter(text.as_bytes(), end.as_bytes());
+    ends.any(|at| {
+        let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let inclusion = kept_line(&text[line..at + name.len()]);
+        inclusion.is_some_and(|inclusion| match inclusion.file {
+            Included::File(file) => file == path,
+            // The last part of the name alone tells.
+            Included::Quoted(file) | Included::Searched(file) => {
+                file.rsplit('/').next() == Some(name)
+            }
+            Included::Anything => false,
+        })
+    })
 }
 
 fn kept_line(line: &str) -> Option<Inclusion> {
@@ -302,6 +316,21 @@ mod tests {
             "who may include anything includes it"
         );
         found.into_iter().collect()
+    }
+
+    #[test]
+    fn a_source_is_included_by_its_whole_path_where_that_is_known() {
+        let kept = "suture includes 2\n\
+            arch/x86/boot/compressed/cmdline.c\t=arch/x86/boot/cmdline.c\n\
+            drivers/x/far.c\t\"../y/part.c\n\
+            drivers/x/near.c\t<other/whole.c\n\
+            drivers/acpi/t.c\t?\n";
+        for path in ["arch/x86/boot/cmdline.c", "net/y/part.c", "lib/whole.c"] {
+            assert!(is_included(kept, path), "{path}");
+        }
+        for path in ["fs/proc/cmdline.c", "net/y/art.c", "lib/near.c"] {
+            assert!(!is_included(kept, path), "{path}");
+        }
     }
 
     #[test]

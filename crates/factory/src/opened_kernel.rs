@@ -89,7 +89,7 @@ impl OpenedKernel {
 
     /// How Kbuild links a module of this kernel.
     pub fn module_link(&self, log: &Log) -> Result<ModuleLink, FactoryError> {
-        ModuleLink::of(&self.tree, self.commands.late_objtool().as_deref(), log)
+        ModuleLink::of(&self.tree, self.commands.late_objtool(), log)
     }
 
     pub fn facts(&self, progress: &dyn Progress) -> Result<Facts<'_>, FactoryError> {
