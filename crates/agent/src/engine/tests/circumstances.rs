@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::mount::{MountFlags, mount, mount_remount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use suture_protocol::MachineState;
 
 use crate::failure::Failure;
@@ -401,6 +401,7 @@ async fn full_disk() {
     assert_eq!(machine.engine.report().await.unwrap().unwritten, None);
     let last = service.desk().check_ins.last().cloned().unwrap();
     assert_eq!(last.state, MachineState::Applied);
+    unmount(&state, UnmountFlags::DETACH).unwrap();
 }
 
 #[test]
@@ -465,6 +466,7 @@ async fn read_only() {
     let refreshed = machine.engine.refresh(false).await.unwrap();
     assert_eq!((refreshed.check, refreshed.patch), (Ok(()), Ok(())));
     assert_eq!(machine.engine.report().await.unwrap().unwritten, None);
+    unmount(&state, UnmountFlags::DETACH).unwrap();
 }
 
 /// All files of a folder with their content.
