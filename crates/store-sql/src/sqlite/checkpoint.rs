@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::open::lasting;
 
 /// Bytes of a log that is worth the work.
 const LONG: u64 = 16 * 1024 * 1024;
@@ -59,10 +61,9 @@ struct Log {
 impl WriteAheadLog {
     pub async fn open(database: &Path, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let path = path(database);
-        let one = SqlitePoolOptions::new().max_connections(1);
         Ok(Self(Arc::new(Log {
             path,
-            mover: one.connect_with(options).await?,
+            mover: lasting().connect_with(options).await?,
             state: AtomicU8::new(LOOKING),
             move_at: AtomicU64::new(LONG),
             begun: AtomicU64::new(0),

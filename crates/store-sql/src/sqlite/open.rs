@@ -68,8 +68,10 @@ impl SqliteStore {
             path: path.into(),
             source,
         };
-        let one = SqlitePoolOptions::new().max_connections(1);
-        let writer = one.connect_with(options.clone()).await.map_err(open)?;
+        let writer = lasting()
+            .connect_with(options.clone())
+            .await
+            .map_err(open)?;
         let migrate = |source| OpenError::Migrate {
             path: path.into(),
             source,
@@ -130,6 +132,13 @@ impl SqliteStore {
         let begun = self.reader.begin().await;
         begun.map_err(database("start a transaction"))
     }
+}
+
+/// One connection for as long as the program runs: what it knows of the file and its statements is
+/// not read again, and the log stays where it is.
+pub(super) fn lasting() -> SqlitePoolOptions {
+    let options = SqlitePoolOptions::new().max_connections(1);
+    options.idle_timeout(None).max_lifetime(None)
 }
 
 /// SQLite gives its log files the mode of the database file.

@@ -8,7 +8,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,14 +22,15 @@ pub struct Syncing(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    log: Arc<File>,
+    path: PathBuf,
     /// Commits so far.
     committed: AtomicU64,
     synced: Mutex<Synced>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Synced {
+    log: Arc<File>,
     /// Commits that are on the disk.
     commits: u64,
     /// A sync failed.
@@ -37,12 +39,21 @@ struct Synced {
 
 impl Syncing {
     /// The log is there as long as a connection to its database is open.
-    pub fn open(log: &Path) -> io::Result<Self> {
-        Ok(Self(Arc::new(Inner {
-            log: Arc::new(File::open(log)?),
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let log = Arc::new(File::open(path)?);
+        Ok(Self::new(path, log))
+    }
+
+    fn new(path: &Path, log: Arc<File>) -> Self {
+        Self(Arc::new(Inner {
+            path: path.to_owned(),
             committed: AtomicU64::new(0),
-            synced: Mutex::default(),
-        })))
+            synced: Mutex::new(Synced {
+                log,
+                commits: 0,
+                is_broken: false,
+            }),
+        }))
     }
 
     /// Waits until all that was committed before this call survives a power cut.
@@ -56,10 +67,11 @@ impl Syncing {
             return Ok(());
         }
         let all = self.0.committed.load(Ordering::Acquire);
-        let log = Arc::clone(&self.0.log);
-        let done = tokio::task::spawn_blocking(move || log.sync_data()).await;
+        let (log, path) = (Arc::clone(&synced.log), self.0.path.clone());
+        let done = tokio::task::spawn_blocking(move || sync(log, &path)).await;
         match done.map_err(io::Error::other).flatten() {
-            Ok(()) => {
+            Ok(log) => {
+                synced.log = log;
                 synced.commits = all;
                 Ok(())
             }
@@ -71,6 +83,21 @@ impl Syncing {
             }
         }
     }
+}
+
+/// Syncs the log, and gives it back. It is another file where SQLite had removed it, which it does
+/// when the last connection is closed and all is in the database file and on the disk.
+fn sync(log: Arc<File>, path: &Path) -> io::Result<Arc<File>> {
+    let log = match log.metadata()?.nlink() {
+        0 => match File::open(path) {
+            Ok(log) => Arc::new(log),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(log),
+            Err(error) => return Err(error),
+        },
+        _ => log,
+    };
+    log.sync_data()?;
+    Ok(log)
 }
 
 fn unsynced(error: io::Error) -> StoreError {
@@ -110,14 +137,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_log_that_was_made_anew_is_the_one_that_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "pages").unwrap();
+        let syncing = Syncing::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        syncing.settle().await.unwrap();
+        std::fs::write(&path, "other pages").unwrap();
+        syncing.settle().await.unwrap();
+        let log = Arc::clone(&syncing.0.synced.lock().await.log);
+        let inode = |file: std::fs::Metadata| file.ino();
+        assert_eq!(
+            log.metadata().map(inode).unwrap(),
+            path.metadata().map(inode).unwrap()
+        );
+    }
+
+    #[tokio::test]
     async fn after_a_failed_sync_nothing_is_said_to_be_on_the_disk() {
         // A pipe is no file that could be synced.
         let (reader, _writer) = std::io::pipe().unwrap();
-        let syncing = Syncing(Arc::new(Inner {
-            log: Arc::new(File::from(std::os::fd::OwnedFd::from(reader))),
-            committed: AtomicU64::new(0),
-            synced: Mutex::default(),
-        }));
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        let syncing = Syncing::new(Path::new("/dev/null"), Arc::new(pipe));
         for _ in 0..2 {
             let error = syncing.settle().await.unwrap_err();
             assert!(error.to_string().contains("to the disk"), "{error}");
