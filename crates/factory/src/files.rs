@@ -28,13 +28,24 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), FactoryError> {
 /// Writes beside the target and renames, so that a reader (or the next run after a crash) sees
 /// the old content or the new one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FactoryError> {
+    write_beside(path, bytes, true)
+}
+
+/// [`write`], without waiting for the disk: after a power cut the file may not be whole.
+pub(crate) fn write_soon(path: &Path, bytes: &[u8]) -> Result<(), FactoryError> {
+    write_beside(path, bytes, false)
+}
+
+fn write_beside(path: &Path, bytes: &[u8], lasting: bool) -> Result<(), FactoryError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     make_dir(parent)?;
     let fail = FactoryError::file("write", path);
     let attempt = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(parent)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        if lasting {
+            file.as_file().sync_all()?;
+        }
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         file.as_file().set_permissions(mode)?;
         file.persist(path).map_err(|error| error.error)?;

@@ -1,7 +1,7 @@
 //! From applied fixes to the linked module: the part of a build that every way of building
 //! shares.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use suture_kernel::symvers::Symvers;
 use suture_kernel::{LivepatchAbi, ObjectName};
 
 use crate::added::{self, Added};
+use crate::changed_units::{self, Edited, Preprocessor};
 use crate::command::Log;
 use crate::compiler_message::does_not_compile;
 use crate::declared::{self, Abi, Callback, Declared};
@@ -28,7 +29,7 @@ use crate::link;
 use crate::needed_modules::NeededModules;
 use crate::opened_kernel::{Facts, LIVEPATCH_HEADER, OpenedKernel, parse};
 use crate::progress::{Progress, step};
-use crate::reach::{self, Reach};
+use crate::reach::Reach;
 use crate::resolver::UnitResolver;
 use crate::static_branches::{self, Reading};
 use crate::tree::WorkingCopy;
@@ -78,6 +79,16 @@ type Split = (Vec<u8>, Vec<TableEntry>);
 /// A unit compiled with and without the fix.
 type Both = (Unit, Vec<u8>, Vec<u8>);
 
+/// Fixes in a working copy.
+struct Applied<'k> {
+    reach: Reach<'k>,
+    copy: WorkingCopy,
+    /// Path and text of each edited file.
+    patched: Vec<(String, String)>,
+    /// Those whose own source is edited.
+    units: Vec<Unit>,
+}
+
 pub(crate) struct Job<'a> {
     pub kernel: &'a OpenedKernel,
     pub log: &'a Log,
@@ -94,6 +105,56 @@ impl Job<'_> {
         plan: &fix::Plan,
         named: &[String],
     ) -> Result<Vec<CompiledUnit>, FactoryError> {
+        let Applied {
+            reach,
+            copy,
+            patched,
+            units,
+        } = self.apply(fixes, plan, named)?;
+        let mut both = self.compile_edited(units, &copy)?;
+        both.extend(self.compile_includers(&reach, &patched, &copy)?);
+        let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
+        for (unit, original, patched) in both {
+            compiled.extend(self.per_object(unit, &copy, original, patched)?);
+        }
+        if compiled.is_empty() {
+            return Err(refused(reach.nothing(self.kernel.tree.release())));
+        }
+        Ok(compiled)
+    }
+
+    /// Units that merely include what the fixes edit and that can change by it.
+    pub fn changed_includers(
+        &self,
+        fixes: &[Fix],
+        plan: &fix::Plan,
+        preprocessor: Preprocessor,
+    ) -> Result<Vec<String>, FactoryError> {
+        let Applied {
+            reach,
+            copy,
+            patched,
+            ..
+        } = self.apply(fixes, plan, &[])?;
+        let edited = Edited {
+            tree: &self.kernel.tree,
+            headers: self.kernel.headers(self.log),
+            copy: &copy,
+            files: &patched,
+            log: self.log,
+        };
+        let includers = &reach.includers;
+        let changed = changed_units::changed(includers, &edited, preprocessor, self.progress)?;
+        Ok(changed.iter().map(|unit| unit.object.clone()).collect())
+    }
+
+    /// Finds what the fixes reach, and takes a working copy with them.
+    fn apply(
+        &self,
+        fixes: &[Fix],
+        plan: &fix::Plan,
+        named: &[String],
+    ) -> Result<Applied<'_>, FactoryError> {
         let (tree, log) = (&self.kernel.tree, self.log);
         let scratch =
             tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
@@ -116,16 +177,12 @@ impl Job<'_> {
             copy.complete(tree, &unit.dependencies()?)?;
         }
         copy.replace(&patched)?;
-        let mut both = self.compile_edited(units, &copy)?;
-        both.extend(self.compile_includers(&reach, &patched, &copy)?);
-        let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
-        for (unit, original, patched) in both {
-            compiled.extend(self.per_object(unit, &copy, original, patched)?);
-        }
-        if compiled.is_empty() {
-            return Err(refused(reach.nothing(tree.release())));
-        }
-        Ok(compiled)
+        Ok(Applied {
+            reach,
+            copy,
+            patched,
+            units,
+        })
     }
 
     fn compile_edited(
@@ -157,8 +214,16 @@ impl Job<'_> {
         copy: &WorkingCopy,
     ) -> Result<Vec<Both>, FactoryError> {
         let (tree, log) = (&self.kernel.tree, self.log);
-        let edited: HashSet<&str> = patched.iter().map(|(path, _)| path.as_str()).collect();
-        let changed = reach::changed(&reach.includers, &edited, tree, copy, self.progress, log)?;
+        let edited = Edited {
+            tree,
+            headers: self.kernel.headers(log),
+            copy,
+            files: patched,
+            log,
+        };
+        let preprocessor = Preprocessor::Own;
+        let changed =
+            changed_units::changed(&reach.includers, &edited, preprocessor, self.progress)?;
         if changed.is_empty() {
             return Ok(Vec::new());
         }

@@ -13,6 +13,7 @@ use crate::command::Log;
 use crate::commands::Commands;
 use crate::error::FactoryError;
 use crate::files;
+use crate::headers::Headers;
 use crate::link;
 use crate::module_link::ModuleLink;
 use crate::progress::{Progress, step};
@@ -30,6 +31,8 @@ pub(crate) struct OpenedKernel {
     pub commands: Commands,
     /// Read when it is first asked for, which may be while units are compiled.
     image: OnceLock<Vec<u8>>,
+    /// Made when a fix edits the first header.
+    headers: OnceLock<Headers>,
 }
 
 /// What is known of the shipped kernel.
@@ -70,6 +73,7 @@ impl OpenedKernel {
             tree,
             commands,
             image: OnceLock::new(),
+            headers: OnceLock::new(),
         })
     }
 
@@ -85,6 +89,12 @@ impl OpenedKernel {
             release: self.shipped.release.clone(),
             why: error.to_string(),
         })
+    }
+
+    /// The tree's files as our own preprocessor reads them.
+    pub fn headers(&self, log: &Log) -> &Headers {
+        let new = || Headers::new(self.tree.clone(), log.clone());
+        self.headers.get_or_init(new)
     }
 
     /// How Kbuild links a module of this kernel.

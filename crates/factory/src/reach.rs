@@ -1,34 +1,19 @@
 //! Which units of a kernel a fix reaches, without building the kernel.
 //!
-//! Edited units are compiled. Units that merely include an edited file are preprocessed with and
-//! without the fix, each with its own command, and compiled only if that can change their code.
+//! Edited units are compiled. Those that merely include an edited file are found here, and judged
+//! by [`crate::judge`].
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rayon::prelude::*;
 use suture_kernel::KernelRelease;
 
 use crate::command::Log;
 use crate::commands::CompileCommand;
 use crate::error::{FactoryError, Refusal, Refusals};
-use crate::files;
 use crate::fix::{Plan, is_header};
 use crate::includes::Includes;
 use crate::opened_kernel::OpenedKernel;
-use crate::preprocessed;
-use crate::progress::{Progress, step};
 use crate::servable;
-use crate::tree::{Tree, WorkingCopy};
-use crate::unit::{Unit, preprocess};
-
-/// Most units whose code an edited header may change. More is no fix of a hole but a change of
-/// the kernel, and a transition would have to catch every task outside of all of them.
-const CHANGED_UNITS_LIMIT: usize = 200;
-
-/// Units between two lines of progress.
-const ROUND: usize = 200;
 
 /// What a fix reaches.
 #[derive(Debug, Default)]
@@ -122,95 +107,6 @@ fn refuse_rust(plan: &Plan, configuration: &str) -> Result<(), FactoryError> {
         return Ok(());
     }
     Err(FactoryError::Refused(Refusals(refusals)))
-}
-
-/// Those of the units whose code the edited files can change. `copy` has the fix applied.
-pub(crate) fn changed<'k>(
-    units: &[&'k CompileCommand],
-    edited: &HashSet<&str>,
-    tree: &Tree,
-    copy: &WorkingCopy,
-    progress: &dyn Progress,
-    log: &Log,
-) -> Result<Vec<&'k CompileCommand>, FactoryError> {
-    let found = AtomicUsize::new(0);
-    let mut changed = Vec::new();
-    for (round, units) in units.chunks(ROUND).enumerate() {
-        let from = round * ROUND;
-        let what = format!("preprocessing units {} to {}", from + 1, from + units.len());
-        let judge = |unit: &&'k CompileCommand| {
-            if found.load(Ordering::Relaxed) > CHANGED_UNITS_LIMIT {
-                return Ok(None);
-            }
-            let changes = is_changed(unit, edited, tree, copy, log)?;
-            found.fetch_add(usize::from(changes), Ordering::Relaxed);
-            Ok::<_, FactoryError>(changes.then_some(*unit))
-        };
-        let judged: Vec<_> = step(progress, &what, || {
-            units
-                .par_iter()
-                .map(judge)
-                .collect::<Result<_, FactoryError>>()
-        })?;
-        changed.extend(judged.into_iter().flatten());
-        if changed.len() > CHANGED_UNITS_LIMIT {
-            let path = edited.iter().copied().collect::<Vec<_>>().join(", ");
-            let limit = CHANGED_UNITS_LIMIT;
-            let refusal = Refusal::ReachesTooMuch { path, limit };
-            return Err(FactoryError::Refused(Refusals(vec![refusal])));
-        }
-    }
-    if let Some(unit) = changed.iter().find(|unit| !unit.is_c()) {
-        let path = unit.source.clone();
-        let refusal = Refusal::AssemblerReached { path };
-        return Err(FactoryError::Refused(Refusals(vec![refusal])));
-    }
-    Ok(changed)
-}
-
-fn is_changed(
-    command: &CompileCommand,
-    edited: &HashSet<&str>,
-    tree: &Tree,
-    copy: &WorkingCopy,
-    log: &Log,
-) -> Result<bool, FactoryError> {
-    let unit = Unit::new(tree, command).ok();
-    let known = |unit: &Unit| unit.dependencies().unwrap_or_default();
-    let mut read = unit.as_ref().map(known).unwrap_or_default();
-    let touched = |read: &[String]| read.iter().any(|file| edited.contains(file.as_str()));
-    if !read.is_empty() && !touched(&read) {
-        return Ok(false);
-    }
-    let folder = tempfile::tempdir().map_err(FactoryError::file("make", &std::env::temp_dir()))?;
-    let (before, after) = (folder.path().join("before"), folder.path().join("after"));
-    if preprocess(command, tree, tree.path(), &before, log).is_err() {
-        let Some(unit) = &unit else { return Ok(true) };
-        // It wants a file that Kbuild makes in its folder; the compile lets Kbuild make it.
-        unit.plain(tree, log)?;
-        preprocess(command, tree, tree.path(), &before, log)?;
-    }
-    if let Some(unit) = &unit {
-        read = unit.keep_dependencies(&before)?;
-    }
-    if !touched(&read) {
-        return Ok(false);
-    }
-    copy.complete(tree, &read)?;
-    if preprocess(command, tree, copy.path(), &after, log).is_err() {
-        // The compiler will say why.
-        return Ok(true);
-    }
-    let (before, after) = (text(&before)?, text(&after)?);
-    Ok(if command.is_c() {
-        preprocessed::differ(&before, &after)
-    } else {
-        before != after
-    })
-}
-
-fn text(path: &Path) -> Result<String, FactoryError> {
-    Ok(String::from_utf8_lossy(&files::read(path)?).into_owned())
 }
 
 #[cfg(test)]

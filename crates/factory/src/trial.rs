@@ -4,12 +4,14 @@
 //! no signature. So it needs no advisory.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use suture_advisory::PatchVersion;
 use suture_kernel::{KernelRelease, ObjectName};
 
+use crate::changed_units::Preprocessor;
 use crate::command::Log;
 use crate::error::{FactoryError, Refusals};
 use crate::fix::{self, Fix};
@@ -92,6 +94,20 @@ impl Workbench<'_> {
         Ok(reach.includers.len())
     }
 
+    /// The units, by their objects, that merely include what these diffs edit, and that can change
+    /// by it.
+    pub fn changed_includers(
+        &self,
+        fixes: &[PathBuf],
+        preprocessor: Preprocessor,
+    ) -> Result<Vec<String>, FactoryError> {
+        let fixes = read(fixes)?;
+        let plan = plan(&fixes)?;
+        let version = PatchVersion::new(NonZeroU32::MIN, NonZeroU32::MIN);
+        self.job(version)
+            .changed_includers(&fixes, &plan, preprocessor)
+    }
+
     /// Makes the module of these diffs, which apply in order.
     pub fn try_fixes(
         &self,
@@ -100,13 +116,7 @@ impl Workbench<'_> {
     ) -> Result<Trial, FactoryError> {
         let fixes = read(fixes)?;
         let plan = plan(&fixes)?;
-        let job = Job {
-            kernel: self.kernel,
-            log: &self.log,
-            progress: self.progress,
-            version,
-            compiles: Mutex::default(),
-        };
+        let job = self.job(version);
         let units = job.compile(&fixes, &plan, &[])?;
         let extracted = job.extract(&units, self.facts)?;
         let objects = glue_objects(&extracted);
@@ -125,6 +135,16 @@ impl Workbench<'_> {
             functions: functions.collect(),
             compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    fn job(&self, version: PatchVersion) -> Job<'_> {
+        Job {
+            kernel: self.kernel,
+            log: &self.log,
+            progress: self.progress,
+            version,
+            compiles: Mutex::default(),
+        }
     }
 }
 

@@ -32,6 +32,18 @@ const READING_NAME: &str = "reading.h";
 /// Part of the name under which objects are kept; another number leaves the older ones unread.
 const FORMAT: &str = "2";
 
+/// First line of what is kept of a preprocessed text; another one is not read but made anew.
+const SEEN_FORMAT: &str = "suture text 1";
+const SEEN_END: &str = "end\n";
+
+/// What our own preprocessor saw of a unit.
+pub(crate) struct Seen {
+    /// Of what has an effect.
+    pub sha256: String,
+    /// The files that it is made of.
+    pub files: Vec<String>,
+}
+
 /// A unit of the unpatched kernel: its command, and where the objects made from the unpatched
 /// source are kept for the next fix.
 #[derive(Debug)]
@@ -130,13 +142,28 @@ impl Unit {
             .collect())
     }
 
-    /// Keeps what the compiler noted beside its output, and gives it.
-    pub fn keep_dependencies(&self, output: &Path) -> Result<Vec<String>, FactoryError> {
-        let noted = files::read(&dependency_file(output))?;
-        let read = dependencies(&String::from_utf8_lossy(&noted));
+    /// Keeps the names of the files that the compiler read.
+    pub fn keep_dependencies(&self, read: &[String]) -> Result<(), FactoryError> {
         let kept = self.folder.join("dependencies");
-        files::write(&kept, read.join("\n").as_bytes())?;
-        Ok(read)
+        files::write(&kept, read.join("\n").as_bytes())
+    }
+
+    /// What our own preprocessor saw of the unpatched unit, if it is kept.
+    pub fn seen(&self) -> Option<Seen> {
+        let text = files::read_text(&self.folder.join("seen")).ok()?;
+        // Without its end it was not written whole.
+        let mut lines = text.strip_suffix(SEEN_END)?.lines();
+        lines.next().filter(|format| *format == SEEN_FORMAT)?;
+        Some(Seen {
+            sha256: lines.next()?.to_owned(),
+            files: lines.map(str::to_owned).collect(),
+        })
+    }
+
+    /// Keeps it. That it can't must not fail a build: it saves time only.
+    pub fn keep_seen(&self, sha256: &str, read: &[String]) {
+        let text = format!("{SEEN_FORMAT}\n{sha256}\n{}\n{SEEN_END}", read.join("\n"));
+        let _ = files::write_soon(&self.folder.join("seen"), text.as_bytes());
     }
 
     fn kept(
@@ -163,7 +190,7 @@ impl Unit {
         }
         let took = started.elapsed();
         let bytes = files::read(&output)?;
-        self.keep_dependencies(&output)?;
+        self.keep_dependencies(&noted_dependencies(&output)?)?;
         files::write(&path, &bytes)?;
         Ok(Compiled { bytes, took })
     }
@@ -216,14 +243,15 @@ fn compile(
     Ok(())
 }
 
-/// Writes what a unit's compiler sees: preprocessed, without line markers.
+/// Writes what a unit's compiler sees, preprocessed and without line markers, and gives the files
+/// of the tree that it read.
 pub(crate) fn preprocess(
     command: &CompileCommand,
     tree: &Tree,
     folder: &Path,
     output: &Path,
     log: &Log,
-) -> Result<(), FactoryError> {
+) -> Result<Vec<String>, FactoryError> {
     let compile_only = command.text.split(" ; ").next().unwrap_or_default();
     let only = CompileCommand {
         text: compile_only.to_owned(),
@@ -232,7 +260,13 @@ pub(crate) fn preprocess(
     let text = redirected(&only, output, "").replacen(" -c ", " -E -P ", 1);
     let mut shell = tree.command("sh", folder);
     run(shell.arg("-c").arg(text), "gcc-12", log)?;
-    Ok(())
+    noted_dependencies(output)
+}
+
+/// What the compiler noted beside its output.
+fn noted_dependencies(output: &Path) -> Result<Vec<String>, FactoryError> {
+    let noted = files::read(&dependency_file(output))?;
+    Ok(dependencies(&String::from_utf8_lossy(&noted)))
 }
 
 /// The command with more flags and another output.
