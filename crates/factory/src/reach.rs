@@ -1,7 +1,7 @@
 //! Which units of a kernel a fix reaches, without building the kernel.
 //!
 //! Edited units are compiled. Those that merely include an edited file are found here, and judged
-//! by [`crate::judge`].
+//! by [`crate::changed_units`].
 
 use std::collections::{BTreeSet, HashSet};
 

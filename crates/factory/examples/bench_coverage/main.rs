@@ -49,7 +49,7 @@ struct Options {
     only: Vec<String>,
     /// A list of holes, whose whole fixes are tried first.
     holes: Option<PathBuf>,
-    /// Fixes are left that need what more units may include: each has to be preprocessed twice.
+    /// Fixes are left that need what more units may include: each has to be preprocessed.
     reach: usize,
     /// One of so many modules that were built is loaded; 0 for none.
     load_each: usize,
