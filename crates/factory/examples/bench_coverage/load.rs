@@ -67,7 +67,6 @@ pub fn load(
 /// Loads one and checks that the kernel uses it; how many of its functions. Those of modules that
 /// are not loaded, because they want their hardware, can't be.
 fn load_one(vm: &Vm, one: &Loadable<'_>, bytes: &[u8]) -> Result<usize> {
-    let before = vm.console().len();
     for function in one
         .functions
         .iter()
@@ -75,6 +74,9 @@ fn load_one(vm: &Vm, one: &Loadable<'_>, bytes: &[u8]) -> Result<usize> {
     {
         vm.shell(&format!("modprobe {} || true", function.object))?;
     }
+    // What a module that is not patched yet has to complain of is not the patch's doing: a self-test
+    // of `ecdh_generic`, which Bluetooth needs, fails in an emulator.
+    let before = vm.console().len();
     let path = format!("{FOLDER}/{}.ko", one.module);
     vm.write_file(&path, bytes, 0o600)?;
     let output = vm.shell(&format!(
