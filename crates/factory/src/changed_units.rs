@@ -112,6 +112,25 @@ struct Text {
     files: Vec<String>,
 }
 
+/// What two preprocessors see in one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Same,
+    Other,
+    /// One of them does not see anything: what our own does not handle, or a file is missing.
+    NotHere,
+}
+
+/// Compares our own preprocessor with the compiler's.
+pub(crate) fn compare(
+    units: &[&CompileCommand],
+    edited: &Edited<'_>,
+) -> Result<Vec<Comparison>, FactoryError> {
+    let judge = Judge::new(edited, Preprocessor::Own);
+    let compared = units.par_iter().map(|unit| judge.compare(unit));
+    compared.collect()
+}
+
 struct Judge<'a> {
     edited: &'a Edited<'a>,
     paths: HashSet<&'a str>,
@@ -147,19 +166,20 @@ impl<'a> Judge<'a> {
         let each = units.len().div_ceil(COMPARED).max(1);
         let some: Vec<_> = units.iter().step_by(each).collect();
         let same = step(progress, "comparing two preprocessors", || {
-            let same = some.par_iter().map(|unit| self.is_same(unit));
-            same.collect::<Result<Vec<bool>, FactoryError>>()
+            let same = some.par_iter().map(|unit| self.compare(unit));
+            same.collect::<Result<Vec<_>, FactoryError>>()
         })?;
-        if same.contains(&false) {
+        if same.contains(&Comparison::Other) {
             self.preprocessor = Preprocessor::Compiler;
         }
         Ok(self)
     }
 
-    /// Whether both preprocessors see the same in a unit, as far as both see anything.
-    fn is_same(&self, command: &CompileCommand) -> Result<bool, FactoryError> {
+    /// Whether both preprocessors see the same in a unit, with and without the fix.
+    fn compare(&self, command: &CompileCommand) -> Result<Comparison, FactoryError> {
+        let mut comparison = Comparison::NotHere;
         let Some(preprocessing) = self.preprocessing(command) else {
-            return Ok(true);
+            return Ok(comparison);
         };
         let Edited {
             tree, copy, log, ..
@@ -182,10 +202,11 @@ impl<'a> Judge<'a> {
                 log.note(&format!(
                     "{unit}: our preprocessor sees other things than the compiler"
                 ));
-                return Ok(false);
+                return Ok(Comparison::Other);
             }
+            comparison = Comparison::Same;
         }
-        Ok(true)
+        Ok(comparison)
     }
 
     fn preprocessing(&self, command: &CompileCommand) -> Option<Preprocessing> {

@@ -76,6 +76,6 @@ pub use source_archive::{Recipe, SourceArchive};
 pub use sources::{extract_sources, source_difference, unified, unpack_tree};
 pub use suite::Suite;
 pub use system_image::system_image;
-pub use trial::{Trial, TrialFunction, Workbench, with_workbench};
+pub use trial::{Preprocessors, Trial, TrialFunction, Workbench, with_workbench};
 pub use verdict::{JudgedFunction, JudgedObject, JudgedRefusal, Verdict};
 pub use way_back::{NoWayBack, check_way_back};

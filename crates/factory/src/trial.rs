@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use suture_advisory::PatchVersion;
 use suture_kernel::{KernelRelease, ObjectName};
 
-use crate::changed_units::Preprocessor;
+use crate::changed_units::{self, Comparison, Edited, Preprocessor};
 use crate::command::Log;
 use crate::error::{FactoryError, Refusals};
 use crate::fix::{self, Fix};
@@ -66,6 +66,17 @@ pub fn with_workbench<T>(
     }))
 }
 
+/// What our own preprocessor and the compiler's see in some units of a kernel.
+#[derive(Debug, Default)]
+pub struct Preprocessors {
+    /// Units in which both see the same.
+    pub same: usize,
+    /// Sources of units in which they see different things.
+    pub other: Vec<String>,
+    /// Sources of units that only the compiler handles.
+    pub left: Vec<String>,
+}
+
 impl Workbench<'_> {
     /// Whether this kernel is compiled from a source file.
     pub fn is_compiled(&self, source: &str) -> bool {
@@ -106,6 +117,34 @@ impl Workbench<'_> {
         let version = PatchVersion::new(NonZeroU32::MIN, NonZeroU32::MIN);
         self.job(version)
             .changed_includers(&fixes, &plan, preprocessor)
+    }
+
+    /// Compares our own preprocessor with the compiler's in one of so many C units.
+    ///
+    /// # Errors
+    ///
+    /// If the compiler can't be run. That the two see different things is in the answer.
+    pub fn compare_preprocessors(&self, one_of: usize) -> Result<Preprocessors, FactoryError> {
+        let tree = &self.kernel.tree;
+        let copy = tree.working_copy()?;
+        let edited = Edited {
+            tree,
+            headers: self.kernel.headers(&self.log),
+            copy: &copy,
+            files: &[],
+            log: &self.log,
+        };
+        let units = self.kernel.commands.all().iter();
+        let units: Vec<_> = units.filter(|unit| unit.is_c()).step_by(one_of).collect();
+        let mut told = Preprocessors::default();
+        for (unit, comparison) in units.iter().zip(changed_units::compare(&units, &edited)?) {
+            match comparison {
+                Comparison::Same => told.same += 1,
+                Comparison::Other => told.other.push(unit.source.clone()),
+                Comparison::NotHere => told.left.push(unit.source.clone()),
+            }
+        }
+        Ok(told)
     }
 
     /// Makes the module of these diffs, which apply in order.

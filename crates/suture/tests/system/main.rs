@@ -20,6 +20,7 @@ mod passkeys;
 mod planted;
 mod portal;
 mod power_cuts;
+mod preprocessors;
 mod reproducible;
 mod rollout;
 mod site;
