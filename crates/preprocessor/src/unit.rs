@@ -779,20 +779,16 @@ mod tests {
 
     /// What the compiler on this machine sees, as tokens.
     fn by_compiler(text: &str) -> String {
-        let folder =
-            std::env::temp_dir().join(format!("suture-preprocessor-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join("a")).unwrap();
-        let path = folder.join("a/x.c");
-        std::fs::write(&path, text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/x.c"), text).unwrap();
         let mut gcc = std::process::Command::new("gcc");
         gcc.args(["-E", "-P", "-nostdinc", "-undef", "a/x.c"]);
-        let output = gcc.current_dir(&folder).output().unwrap();
-        std::fs::remove_file(path).unwrap();
+        let output = gcc.current_dir(folder.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// One after another: the file has one name.
     #[test]
     fn macros_expand_as_the_compilers() {
         for text in [
