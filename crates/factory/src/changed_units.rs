@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use suture_preprocessor::{
-    SourceFile, Unsupported, effective, lex, preprocess as preprocess_here, same,
+    SourceFile, Unsupported, declared_otherwise, effective, lex, preprocess as preprocess_here,
+    same,
 };
 
 use crate::command::Log;
@@ -90,9 +91,11 @@ pub(crate) fn changed<'k>(
         changed.extend(judged.into_iter().flatten());
         if changed.len() > CHANGED_UNITS_LIMIT {
             let files = edited.files.iter().map(|(path, _)| path.as_str());
-            let path = files.collect::<Vec<_>>().join(", ");
-            let limit = CHANGED_UNITS_LIMIT;
-            let refusal = Refusal::ReachesTooMuch { path, limit };
+            let refusal = Refusal::ReachesTooMuch {
+                path: files.collect::<Vec<_>>().join(", "),
+                limit: CHANGED_UNITS_LIMIT,
+                declarations: judge.declared_otherwise(&changed),
+            };
             return Err(FactoryError::Refused(Refusals(vec![refusal])));
         }
     }
@@ -207,6 +210,21 @@ impl<'a> Judge<'a> {
             comparison = Comparison::Same;
         }
         Ok(comparison)
+    }
+
+    /// The names of what one of the units declares in another way with the fix.
+    fn declared_otherwise(&self, units: &[&CompileCommand]) -> Vec<String> {
+        let names = self.headers.names();
+        let of_unit = |unit: &&CompileCommand| {
+            let preprocessing = self.preprocessing(unit)?;
+            let seen = |files| {
+                let version = self.headers.version(files, &preprocessing);
+                preprocess_here(&preprocessing.invocation, &version, names).ok()
+            };
+            let ((before, _), (after, _)) = (seen(&self.none)?, seen(&self.patched)?);
+            Some(declared_otherwise(&before, &after, names))
+        };
+        units.iter().find_map(of_unit).unwrap_or_default()
     }
 
     fn preprocessing(&self, command: &CompileCommand) -> Option<Preprocessing> {

@@ -162,11 +162,17 @@ pub enum Refusal {
     #[error("no advisory was given; a live patch is for High and Critical holes only")]
     NoAdvisory,
     #[error(
-        "the edit of `{path}` changes the code of more than {limit} units; a change that wide is \
+        "the edit of `{path}` changes the code of more than {limit} units{}; a change that wide is \
          for the regular kernel update: put the part that closes the hole into the files that \
-         have it"
+         have it",
+        by(.declarations)
     )]
-    ReachesTooMuch { path: String, limit: usize },
+    ReachesTooMuch {
+        path: String,
+        limit: usize,
+        /// Names of what it declares in another way, if they are known.
+        declarations: Vec<String>,
+    },
     #[error(
         "the fix changes what assembler in `{path}` is made from, and the differ can't compare \
          that; leave that part of the header as it is"
@@ -275,7 +281,46 @@ pub enum Refusal {
     },
 }
 
+/// What declarations a refusal is about, the first of them by name.
+fn by(declarations: &[String]) -> String {
+    const TOLD: usize = 6;
+    if declarations.is_empty() {
+        return String::new();
+    }
+    let told = quoted(&declarations[..declarations.len().min(TOLD)]);
+    match declarations.len().saturating_sub(TOLD) {
+        0 => format!(", through {told}"),
+        more => format!(", through {told} and {more} more"),
+    }
+}
+
 fn quoted(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_edit_is_told_with_what_it_declares() {
+        let refusal = |declarations: usize| {
+            let name = |number| format!("name{number}");
+            Refusal::ReachesTooMuch {
+                path: "include/linux/usb.h".to_owned(),
+                limit: 200,
+                declarations: (0..declarations).map(name).collect(),
+            }
+            .to_string()
+        };
+        let told = |part: &str| format!("more than 200 units{part}; a change that wide");
+        assert!(refusal(0).contains(&told("")));
+        assert!(refusal(2).contains(&told(", through `name0`, `name1`")));
+        assert!(
+            refusal(8).contains("`name5` and 2 more; a change"),
+            "{}",
+            refusal(8)
+        );
+    }
 }

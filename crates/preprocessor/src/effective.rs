@@ -5,7 +5,7 @@
 //! the same code. A header with a changed inline function reaches hundreds of units; those that
 //! call it are few.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::lexer::{COUNTED, Kind, Token, lex};
@@ -78,6 +78,43 @@ pub fn effective(tokens: &[Token], names: &Names) -> Vec<u8> {
         text.push(0);
     }
     text
+}
+
+/// The names of what two texts of a unit declare in different ways, in their order. What declares
+/// no name, or one that a macro numbered, is not told.
+pub fn declared_otherwise(before: &[Token], after: &[Token], names: &Names) -> Vec<String> {
+    let (before, after) = (worded(before, names), worded(after, names));
+    let mut found = Vec::new();
+    for (these, others) in [(&before, &after), (&after, &before)] {
+        let others: HashSet<&[Name]> = others.iter().map(|(_, words)| words.as_slice()).collect();
+        for (chunk, _) in these
+            .iter()
+            .filter(|(_, words)| !others.contains(words.as_slice()))
+        {
+            let mut declares = Vec::new();
+            if declared(chunk, &mut declares).is_some() {
+                found.extend(declares.iter().map(|name| names.text(*name).to_owned()));
+            }
+        }
+    }
+    let told = |name: &String| !name.starts_with("__") && !name.contains(COUNTED.0);
+    let mut seen = HashSet::new();
+    found.retain(|name| told(name) && seen.insert(name.clone()));
+    found
+}
+
+/// A text's chunks, each with its words, in which one word stands for all that a macro numbered:
+/// one more of them moves the numbers of all later ones.
+fn worded<'t>(tokens: &'t [Token], names: &Names) -> Vec<(&'t [Token], Vec<Name>)> {
+    let numbered = names.name(&COUNTED.0.to_string());
+    let word = |token: &Token| match names.text(token.name).contains(COUNTED.0) {
+        true => numbered,
+        false => token.name,
+    };
+    let chunks = split(tokens).into_iter().map(|chunk| &tokens[chunk]);
+    chunks
+        .map(|chunk| (chunk, chunk.iter().map(word).collect()))
+        .collect()
 }
 
 /// With other numbers for those that `__COUNTER__` gave.
@@ -395,6 +432,31 @@ mod tests {
             "#pragma pack(1)\nint x;\n",
             "#pragma pack(2)\nint x;\n"
         ));
+    }
+
+    #[test]
+    fn what_is_declared_in_another_way_is_told_by_its_name() {
+        let names = Names::default();
+        let told = |from: &str, to: &str| {
+            let patched = UNIT.replacen(from, to, 1);
+            declared_otherwise(&lex(UNIT, &names), &lex(&patched, &names), &names)
+        };
+        assert_eq!(told("u32 b;", "u32 b, c;"), ["sock"]);
+        assert_eq!(told("return sk->a;", "return sk->b;"), ["helper"]);
+        assert_eq!(
+            told("extern int", "int more(void);\nextern long"),
+            ["elsewhere", "more"]
+        );
+        assert_eq!(told("", ""), Vec::<String>::new());
+        let counted = |number: u32| {
+            let (open, close) = COUNTED;
+            lex(
+                &format!("int f(void) {{ return id_{open}{number}{close}; }}"),
+                &names,
+            )
+        };
+        let told = declared_otherwise(&counted(1), &counted(2), &names);
+        assert_eq!(told, Vec::<String>::new());
     }
 
     #[test]
