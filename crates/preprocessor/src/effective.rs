@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::lexer::{COUNTED, Kind, Token, lex};
+use crate::lexer::{COUNTED, Kind, Token};
 use crate::names::{ByName, Name, Names, word};
 
 /// Attributes by which a function is kept though nothing names it.
@@ -49,12 +49,6 @@ const ATTRIBUTES: [Name; 8] = [
     word::LONG,
     word::RANDOMIZE,
 ];
-
-/// Whether two preprocessed texts of a unit can compile to different code.
-pub fn differ(original: &str, patched: &str, names: &Names) -> bool {
-    let of = |text| effective(&lex(text, names), names);
-    original != patched && of(original) != of(patched)
-}
 
 /// The declarations that have an effect, in order. Two units with the same compile to the same
 /// code. Names that were made with `__COUNTER__` are numbered by their first use among them.
@@ -361,6 +355,7 @@ fn split(tokens: &[Token]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lexer::lex;
 
     const UNIT: &str = "typedef unsigned int u32;\n\
         struct sock { int a; u32 b; };\n\
@@ -370,7 +365,9 @@ mod tests {
         int used(struct sock *sk) { return caller(sk); }\n";
 
     fn differs(original: &str, patched: &str) -> bool {
-        differ(original, patched, &Names::default())
+        let names = Names::default();
+        let of = |text| effective(&lex(text, &names), &names);
+        of(original) != of(patched)
     }
 
     fn changed(from: &str, to: &str) -> bool {

@@ -16,7 +16,7 @@ mod names;
 mod source;
 mod unit;
 
-pub use effective::{declared_otherwise, differ, effective};
+pub use effective::{declared_otherwise, effective};
 pub use lexer::{Token, lex, same};
 pub use names::{Name, Names};
 pub use source::SourceFile;
