@@ -17,6 +17,7 @@ use suture_kernel::{LivepatchAbi, ObjectName};
 use crate::added::{self, Added};
 use crate::changed_units::{self, Edited, Preprocessor};
 use crate::command::Log;
+use crate::commands::CompileCommand;
 use crate::compiler_message::does_not_compile;
 use crate::declared::{self, Abi, Callback, Declared};
 use crate::equality::Proof;
@@ -136,16 +137,26 @@ impl Job<'_> {
             patched,
             ..
         } = self.apply(fixes, plan, &[])?;
+        let changed = self.changed(&reach, &patched, &copy, preprocessor)?;
+        Ok(changed.iter().map(|unit| unit.object.clone()).collect())
+    }
+
+    /// The reached units that can change; see [`changed_units`].
+    fn changed<'k>(
+        &self,
+        reach: &Reach<'k>,
+        patched: &[(String, String)],
+        copy: &WorkingCopy,
+        preprocessor: Preprocessor,
+    ) -> Result<Vec<&'k CompileCommand>, FactoryError> {
         let edited = Edited {
             tree: &self.kernel.tree,
             headers: self.kernel.headers(self.log),
-            copy: &copy,
-            files: &patched,
+            copy,
+            files: patched,
             log: self.log,
         };
-        let includers = &reach.includers;
-        let changed = changed_units::changed(includers, &edited, preprocessor, self.progress)?;
-        Ok(changed.iter().map(|unit| unit.object.clone()).collect())
+        changed_units::changed(&reach.includers, &edited, preprocessor, self.progress)
     }
 
     /// Finds what the fixes reach, and takes a working copy with them.
@@ -213,17 +224,8 @@ impl Job<'_> {
         patched: &[(String, String)],
         copy: &WorkingCopy,
     ) -> Result<Vec<Both>, FactoryError> {
-        let (tree, log) = (&self.kernel.tree, self.log);
-        let edited = Edited {
-            tree,
-            headers: self.kernel.headers(log),
-            copy,
-            files: patched,
-            log,
-        };
-        let preprocessor = Preprocessor::Own;
-        let changed =
-            changed_units::changed(&reach.includers, &edited, preprocessor, self.progress)?;
+        let tree = &self.kernel.tree;
+        let changed = self.changed(reach, patched, copy, Preprocessor::Own)?;
         if changed.is_empty() {
             return Ok(Vec::new());
         }
