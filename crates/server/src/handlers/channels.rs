@@ -1,6 +1,7 @@
 //! Channels as JSON, for operators.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use suture_advisory::PatchVersion;
 use suture_protocol::Problem;
@@ -58,6 +59,8 @@ pub async fn promote(
     State(app): State<AppState>,
     Path((name, version)): Path<(String, String)>,
     operator: Operator,
+    // Says nothing, but who sends one keeps the connection only if it is read.
+    _body: Bytes,
 ) -> ApiResult<Json<ChannelView>> {
     let change = wanted(&name, &version, true)?;
     carry_out(&app, &change, &operator.actor()).await?;
