@@ -214,7 +214,7 @@ impl<J: Job> Drop for Worker<J> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
+    use tokio::sync::{mpsc, watch};
 
     use super::*;
 
@@ -234,10 +234,13 @@ mod tests {
     /// Batches that the test sees and answers itself.
     struct Desk {
         queue: Queue<Numbered>,
+        /// Each settling waits until this says how it ends.
+        disk: Disk,
         batches: mpsc::Receiver<OnDesk>,
         to_desk: mpsc::Sender<OnDesk>,
     }
 
+    type Disk = watch::Sender<Option<Result<(), ()>>>;
     type Answers = Vec<Result<u32, StoreError>>;
     type OnDesk = (Vec<Numbered>, oneshot::Sender<Answers>);
 
@@ -246,6 +249,7 @@ mod tests {
             let (to_desk, batches) = mpsc::channel(1);
             Self {
                 queue: Queue::default(),
+                disk: watch::Sender::new(Some(Ok(()))),
                 batches,
                 to_desk,
             }
@@ -258,6 +262,7 @@ mod tests {
             key: char,
         ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
             let (queue, to_desk) = (self.queue.clone(), self.to_desk.clone());
+            let disk = self.disk.subscribe();
             let (asking, asked) = oneshot::channel();
             let task = tokio::spawn(async move {
                 let work = move |batch: Vec<Numbered>| {
@@ -268,7 +273,13 @@ mod tests {
                         answered.await.unwrap()
                     }
                 };
-                let settle = || std::future::ready(Ok(()));
+                let settle = move || {
+                    let mut disk = disk.clone();
+                    async move {
+                        let settled = *disk.wait_for(Option::is_some).await.unwrap();
+                        settled.unwrap().map_err(|()| StoreError::NoRandomBytes)
+                    }
+                };
                 let submitted = queue.submit(Numbered(number, key), work, settle);
                 asking.send(()).unwrap();
                 submitted.await
@@ -298,6 +309,32 @@ mod tests {
         let refused = second.await.unwrap().unwrap_err();
         assert!(matches!(refused, StoreError::UnknownMachine));
         assert_eq!(third.await.unwrap().unwrap(), 30, "its neighbour's refusal");
+    }
+
+    #[tokio::test]
+    async fn the_next_batch_does_not_wait_for_the_disk_and_everyone_who_asked_does() {
+        for settled in [Ok(()), Err(())] {
+            let mut desk = Desk::new();
+            desk.disk.send_replace(None);
+            let first = desk.submit(1, 'a').await;
+            let (_, answer) = desk.batches.recv().await.unwrap();
+            let second = desk.submit(2, 'b').await;
+            answer.send(vec![Ok(10)]).unwrap();
+            let (batch, answer) = desk.batches.recv().await.unwrap();
+            assert_eq!(batch, [Numbered(2, 'b')]);
+            answer.send(vec![Err(StoreError::UnknownMachine)]).unwrap();
+            tokio::task::yield_now().await;
+            assert!(!first.is_finished(), "it is not on the disk");
+
+            desk.disk.send_replace(Some(settled));
+            let first = first.await.unwrap();
+            match settled {
+                Ok(()) => assert_eq!(first.unwrap(), 10),
+                Err(()) => assert!(first.unwrap_err().to_string().contains("to the disk")),
+            }
+            let refused = second.await.unwrap().unwrap_err();
+            assert!(matches!(refused, StoreError::UnknownMachine));
+        }
     }
 
     #[tokio::test]

@@ -121,6 +121,11 @@ impl SqliteStore {
         self.syncing.settle().await
     }
 
+    /// Refuses if what is committed does not come to the disk any more.
+    pub(super) fn check_disk(&self) -> Result<(), StoreError> {
+        self.syncing.check()
+    }
+
     /// A connection for single statements that only read.
     pub(super) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         let acquired = self.reader.acquire().await;

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use suture_store::StoreError;
 use tokio::sync::Mutex;
@@ -26,6 +26,8 @@ struct Inner {
     /// Commits so far.
     committed: AtomicU64,
     synced: Mutex<Synced>,
+    /// A sync failed.
+    is_broken: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -33,8 +35,6 @@ struct Synced {
     log: Arc<File>,
     /// Commits that are on the disk.
     commits: u64,
-    /// A sync failed.
-    is_broken: bool,
 }
 
 impl Syncing {
@@ -48,21 +48,24 @@ impl Syncing {
         Self(Arc::new(Inner {
             path: path.to_owned(),
             committed: AtomicU64::new(0),
-            synced: Mutex::new(Synced {
-                log,
-                commits: 0,
-                is_broken: false,
-            }),
+            synced: Mutex::new(Synced { log, commits: 0 }),
+            is_broken: AtomicBool::new(false),
         }))
+    }
+
+    /// Refuses if what is committed does not come to the disk any more.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match self.0.is_broken.load(Ordering::Acquire) {
+            true => Err(unsynced(io::Error::other("an earlier sync failed"))),
+            false => Ok(()),
+        }
     }
 
     /// Waits until all that was committed before this call survives a power cut.
     pub async fn settle(&self) -> Result<(), StoreError> {
         let own = self.0.committed.fetch_add(1, Ordering::AcqRel) + 1;
         let mut synced = self.0.synced.lock().await;
-        if synced.is_broken {
-            return Err(unsynced(io::Error::other("an earlier sync failed")));
-        }
+        self.check()?;
         if synced.commits >= own {
             return Ok(());
         }
@@ -78,7 +81,7 @@ impl Syncing {
             // After a failed sync the kernel may take its pages for written, and the next one
             // would say nothing of them (source: fsync(2)).
             Err(error) => {
-                synced.is_broken = true;
+                self.0.is_broken.store(true, Ordering::Release);
                 Err(unsynced(error))
             }
         }
@@ -160,9 +163,11 @@ mod tests {
         let (reader, _writer) = std::io::pipe().unwrap();
         let pipe = File::from(std::os::fd::OwnedFd::from(reader));
         let syncing = Syncing::new(Path::new("/dev/null"), Arc::new(pipe));
+        syncing.check().unwrap();
         for _ in 0..2 {
             let error = syncing.settle().await.unwrap_err();
             assert!(error.to_string().contains("to the disk"), "{error}");
         }
+        syncing.check().unwrap_err();
     }
 }

@@ -24,8 +24,8 @@ use super::course::{Courses, KnownCourse};
 use super::dialect::{self, Connection, Database};
 use super::exposure::{self, Exposure};
 use super::finding::{self, FINISHED, Finding};
-use super::machine::{self, Heard};
-use super::{account, event, group, kernels, silence};
+use super::heard::Heard;
+use super::{account, event, group, kernels, machine, silence};
 use crate::group_commit::Job;
 
 /// A rollout to which a machine's news matter, and the machine's part in it before this

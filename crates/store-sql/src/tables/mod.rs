@@ -58,6 +58,7 @@ mod finding;
 mod fleet;
 mod fleet_store;
 mod group;
+mod heard;
 mod hook;
 mod identity;
 mod kernels;

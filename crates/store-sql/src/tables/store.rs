@@ -16,6 +16,7 @@ use crate::column::database;
 #[async_trait]
 impl Store for Database {
     async fn ping(&self) -> Result<(), StoreError> {
+        self.check_disk()?;
         sqlx::query("SELECT EXISTS (SELECT 1 FROM account)")
             .execute(&mut *self.read().await?)
             .await
