@@ -56,13 +56,13 @@ struct Batch<J: Job> {
 }
 
 impl<J: Job> Queue<J> {
-    /// Has a job done with those that wait, and says what came of it. `work` answers each job of
-    /// a batch, in order, and `settle` waits until what it changed is on the disk.
+    /// Has a job done with those that wait, and says what came of it. Only where no worker is
+    /// there, one is hired: its first function answers each job of a batch, in order, and the
+    /// second waits until what that changed is on the disk.
     pub async fn submit<W, F, S, D>(
         &self,
         job: J,
-        work: W,
-        settle: S,
+        hire: impl FnOnce() -> (W, S),
     ) -> Result<J::Answer, StoreError>
     where
         W: Fn(Vec<J>) -> F + Send + 'static,
@@ -72,6 +72,7 @@ impl<J: Job> Queue<J> {
     {
         let (told, answer) = oneshot::channel();
         if self.add(Entry { job, told }) {
+            let (work, settle) = hire();
             tokio::spawn(Worker::new(self.clone()).run(work, settle));
         }
         answer.await.unwrap_or_else(|lost| {
@@ -119,11 +120,12 @@ impl<J: Job> fmt::Debug for Queue<J> {
 impl<J: Job> Waiting<J> {
     /// The next batch, in order; empty if nobody waits.
     fn take(&mut self) -> Batch<J> {
+        let most = self.entries.len().min(MOST_JOBS);
         let mut batch = Batch {
-            jobs: Vec::new(),
-            tells: Vec::new(),
+            jobs: Vec::with_capacity(most),
+            tells: Vec::with_capacity(most),
         };
-        let (mut keys, mut later) = (HashSet::new(), VecDeque::new());
+        let (mut keys, mut later) = (HashSet::with_capacity(most), Vec::new());
         while batch.jobs.len() < MOST_JOBS
             && let Some(entry) = self.entries.pop_front()
         {
@@ -134,11 +136,12 @@ impl<J: Job> Waiting<J> {
                 batch.jobs.push(entry.job);
                 batch.tells.push(entry.told);
             } else {
-                later.push_back(entry);
+                later.push(entry);
             }
         }
-        later.append(&mut self.entries);
-        self.entries = later;
+        for entry in later.into_iter().rev() {
+            self.entries.push_front(entry);
+        }
         batch
     }
 }
@@ -280,7 +283,7 @@ mod tests {
                         settled.unwrap().map_err(|()| StoreError::NoRandomBytes)
                     }
                 };
-                let submitted = queue.submit(Numbered(number, key), work, settle);
+                let submitted = queue.submit(Numbered(number, key), || (work, settle));
                 asking.send(()).unwrap();
                 submitted.await
             });

@@ -27,6 +27,11 @@ impl Boots {
     /// Returns that show a copied disk.
     const RETURNS: u32 = 2;
 
+    /// Where the latest check-in came from.
+    pub fn latest(&self) -> Option<&BootId> {
+        self.recent.first()
+    }
+
     /// With a check-in from a boot.
     #[must_use]
     pub fn seen(&self, boot: &BootId) -> Self {

@@ -28,7 +28,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct PostgresStore {
     pool: PgPool,
     pub(super) courses: Arc<Courses>,
-    pub(super) reports: Queue<Report>,
+    pub(super) reports: Queue<Box<Report>>,
     pub(super) line: Line,
 }
 

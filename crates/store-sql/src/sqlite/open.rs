@@ -38,7 +38,7 @@ pub struct SqliteStore {
     log: WriteAheadLog,
     syncing: Syncing,
     pub(super) courses: Arc<Courses>,
-    pub(super) reports: Queue<Report>,
+    pub(super) reports: Queue<Box<Report>>,
     pub(super) line: Line,
 }
 

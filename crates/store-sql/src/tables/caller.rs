@@ -13,9 +13,10 @@ use super::dialect::{Connection, each_bytes};
 use super::machine::{MachineRow, with_columns};
 use crate::column::{database, parse, to_json};
 
-/// Who checks in, as it was before.
+/// Who checks in.
 pub struct Caller {
-    pub machine: Machine,
+    /// Nobody else has it yet.
+    pub machine: Arc<Machine>,
     pub account: Arc<Account>,
     /// The rollouts that exposed the machine.
     pub exposed_by: Vec<RolloutId>,
@@ -33,7 +34,7 @@ struct CallerRow<'r> {
 /// The machines that the batch's secrets stand for, by the hash of the secret.
 pub async fn find(
     connection: &mut Connection,
-    batch: &[Report],
+    batch: &[Box<Report>],
 ) -> Result<HashMap<[u8; 32], Caller>, StoreError> {
     const DOING: &str = "find the machines that check in";
     let rows = sqlx::query(FIND)
@@ -45,10 +46,14 @@ pub async fn find(
     for row in &rows {
         let row = CallerRow::from_row(row).map_err(database(DOING))?;
         let exposed_by = ids(row.exposed_by)?;
-        let machine = Machine::try_from(row.machine)?;
+        let machine = Arc::new(Machine::try_from(row.machine)?);
         found.push((row.secret_sha256, machine, exposed_by));
     }
-    let accounts = accounts(connection, found.iter().map(|(_, machine, _)| machine)).await?;
+    let accounts = accounts(
+        connection,
+        found.iter().map(|(_, machine, _)| machine.as_ref()),
+    )
+    .await?;
     let mut callers = HashMap::with_capacity(found.len());
     for (secret, machine, exposed_by) in found {
         let account = machine.account;
@@ -75,9 +80,11 @@ const FIND: &str = with_columns!(
 );
 
 /// The hashes of the batch's secrets, as the statement's argument.
-fn secrets(batch: &[Report]) -> Result<String, StoreError> {
-    let digits = |report: &Report| hex::encode(report.secret.as_bytes());
-    to_json(&batch.iter().map(digits).collect::<Vec<_>>())
+fn secrets(batch: &[Box<Report>]) -> Result<String, StoreError> {
+    let secrets = batch
+        .iter()
+        .map(|report| hex::encode(report.secret.as_bytes()));
+    to_json(&secrets.collect::<Vec<_>>())
 }
 
 /// The machines' accounts, each once.

@@ -53,7 +53,7 @@ pub struct Report {
     pub now: Timestamp,
 }
 
-impl Job for Report {
+impl Job for Box<Report> {
     type Key = [u8; 32];
     type Answer = Answer;
 
@@ -64,7 +64,11 @@ impl Job for Report {
 
 /// Takes check-ins of different machines, in a transaction of their own, which is committed and not
 /// yet settled. A check-in that none may make is refused by itself.
-pub async fn together(database: Database, batch: Vec<Report>) -> Vec<Result<Answer, StoreError>> {
+#[expect(clippy::vec_box, reason = "queue and batch move them")]
+pub async fn together(
+    database: Database,
+    batch: Vec<Box<Report>>,
+) -> Vec<Result<Answer, StoreError>> {
     match try_together(&database, &batch).await {
         Ok(answers) => answers,
         Err(error) if batch.len() > 1 && is_about_one(&error) => {
@@ -86,7 +90,7 @@ fn is_about_one(error: &StoreError) -> bool {
 
 async fn try_together(
     database: &Database,
-    batch: &[Report],
+    batch: &[Box<Report>],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
     unsettled!(database, |connection| check_ins(
         connection,
@@ -96,7 +100,7 @@ async fn try_together(
 }
 
 /// The same error for all.
-fn for_each(batch: &[Report], error: StoreError) -> Vec<Result<Answer, StoreError>> {
+fn for_each(batch: &[Box<Report>], error: StoreError) -> Vec<Result<Answer, StoreError>> {
     let shared = Arc::new(error);
     let one = |_| {
         Err(StoreError::Database {
@@ -127,7 +131,7 @@ struct Changes {
 async fn check_ins(
     connection: &mut Connection,
     courses: &Courses,
-    batch: &[Report],
+    batch: &[Box<Report>],
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
     let mut callers = caller::find(&mut *connection, batch).await?;
     let grouped = callers
@@ -152,7 +156,7 @@ async fn check_ins(
         answers.push(match callers.remove(report.secret.as_bytes()) {
             None => Err(StoreError::UnknownMachine),
             Some(caller) => {
-                Ok(check_in(&mut *connection, &known, &caller, report, &mut changes).await?)
+                Ok(check_in(&mut *connection, &known, caller, report, &mut changes).await?)
             }
         });
     }
@@ -167,7 +171,7 @@ async fn check_ins(
 async fn check_in(
     connection: &mut Connection,
     known: &Known,
-    caller: &Caller,
+    mut caller: Caller,
     report: &Report,
     changes: &mut Changes,
 ) -> Result<Answer, StoreError> {
@@ -190,26 +194,29 @@ async fn check_in(
         take_event(&mut *connection, &teller, &trials, &told).await?;
     }
 
-    let machine = caller.machine.after(check_in, *now);
-    let rules = machine
-        .group
-        .as_ref()
-        .and_then(|name| known.rules.get(name));
-    let rules = rules.unwrap_or(GroupRules::NONE);
-    let choice = choice(caller, &machine, report, rules, &changes.courses);
+    let was_replaced = caller.machine.replaced_by.is_some();
+    let is_news = Arc::make_mut(&mut caller.machine).hear(check_in, *now);
+    let group = caller.machine.group.as_ref();
+    let rules = group
+        .and_then(|name| known.rules.get(name))
+        .unwrap_or(GroupRules::NONE);
+    let choice = choice(&caller, report, rules, &changes.courses);
+    let Caller {
+        machine, account, ..
+    } = caller;
     if let Some(rollout) = choice.exposes {
         changes.expose(&machine, rollout, choice.early, *now);
     }
-    if caller.machine.replaced_by.is_some() {
+    if was_replaced {
         changes.have_more.insert(machine.account);
     }
-    let machine = changes.heard.add(&caller.machine, machine);
+    changes.heard.add(&machine, is_news);
     let goal = match &choice.offer {
         Offer::Version { version } => Some(*version),
         Offer::UpToDate | Offer::NotYet | Offer::NotCovered => check_in.applied,
     };
     Ok(Answer {
-        account: Arc::clone(&caller.account),
+        account,
         machine,
         choice,
         goal,
@@ -359,13 +366,8 @@ async fn take_sign(
     finding::add(connection, &finding).await
 }
 
-fn choice(
-    caller: &Caller,
-    machine: &Machine,
-    report: &Report,
-    rules: &GroupRules,
-    courses: &[Course],
-) -> Choice {
+fn choice(caller: &Caller, report: &Report, rules: &GroupRules, courses: &[Course]) -> Choice {
+    let machine = &caller.machine;
     let account = machine.account.to_string();
     let candidate = Candidate {
         kernel: &report.check_in.kernel,

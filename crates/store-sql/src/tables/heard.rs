@@ -1,13 +1,11 @@
 //! What check-ins change in table `machine`, for many machines at once.
 
-use std::mem::swap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use suture_store::{FailureText, Machine, StoreError};
 
-use super::dialect::{Connection, each_row};
+use super::dialect::{Connection, each_row, each_text};
 use crate::column::{database, to_json};
 
 /// A machine's report, as the statement's argument: a list, because names would be longer than the
@@ -53,20 +51,16 @@ impl<'a> ReportColumns<'a> {
     }
 }
 
-/// A machine that reported what it had reported before.
-#[derive(Serialize)]
-struct HeardColumns<'a>(String, &'a str, i64, i64);
+/// Digits of a time in milliseconds, so that it has its place in a line.
+const TIME: usize = 20;
 
-impl<'a> HeardColumns<'a> {
-    /// None before the first report.
-    fn new(machine: &'a Machine) -> Option<Self> {
-        Some(Self(
-            machine.account.to_string(),
-            machine.id.as_str(),
-            machine.last_check_in.as_ref()?.at.as_millisecond(),
-            machine.steady_since.as_millisecond(),
-        ))
-    }
+/// A machine that reported what it had reported before: a line in which each value has its place,
+/// because most machines are such, and lists would take the database longer to read.
+fn times(machine: &Machine) -> Option<String> {
+    let heard = machine.last_check_in.as_ref()?.at.as_millisecond();
+    let steady = machine.steady_since.as_millisecond();
+    let Machine { account, id, .. } = machine;
+    Some(format!("{heard:0TIME$}{steady:0TIME$}{id}{account}"))
 }
 
 /// Machines that were heard of, to be written together.
@@ -77,16 +71,13 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// The machine after its check-in.
-    pub fn add(&mut self, before: &Machine, mut after: Machine) -> Arc<Machine> {
-        // The statement for those that say nothing new touches what it must.
-        let heard = match says_as_before(before, &mut after) {
-            true => &mut self.unchanged,
-            false => &mut self.changed,
+    /// A machine after its check-in, which said something new or did not.
+    pub fn add(&mut self, machine: &Arc<Machine>, is_news: bool) {
+        let heard = match is_news {
+            true => &mut self.changed,
+            false => &mut self.unchanged,
         };
-        let after = Arc::new(after);
-        heard.push(Arc::clone(&after));
-        after
+        heard.push(Arc::clone(machine));
     }
 
     /// Writes what is new of each. The machines are there.
@@ -95,34 +86,10 @@ impl Heard {
             .changed
             .iter()
             .filter_map(|machine| ReportColumns::new(machine));
-        let times = self
-            .unchanged
-            .iter()
-            .filter_map(|machine| HeardColumns::new(machine));
+        let times = self.unchanged.iter().filter_map(|machine| times(machine));
         let (reports, times): (Vec<_>, Vec<_>) = (reports.collect(), times.collect());
         write(&mut *connection, REPORT, &reports).await?;
         write(connection, HEAR, &times).await
-    }
-}
-
-/// Whether a check-in changed nothing of a machine but the times at which it was heard, which are
-/// put aside for a moment: all else is compared, also what a machine is to have one day.
-fn says_as_before(before: &Machine, after: &mut Machine) -> bool {
-    let heard = |machine: &Machine| machine.last_check_in.as_ref().map(|last| last.at);
-    let mut times = (
-        before.steady_since,
-        heard(before).unwrap_or(before.enrolled),
-    );
-    swap_times(after, &mut times);
-    let same = after == before;
-    swap_times(after, &mut times);
-    same
-}
-
-fn swap_times(machine: &mut Machine, (steady_since, heard): &mut (Timestamp, Timestamp)) {
-    swap(&mut machine.steady_since, steady_since);
-    if let Some(last) = &mut machine.last_check_in {
-        swap(&mut last.at, heard);
     }
 }
 
@@ -140,13 +107,13 @@ const REPORT: &str = concat!(
     " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
 );
 
-/// Moves the times of reports that say nothing new.
+/// Moves the times of machines that said nothing new.
 const HEAR: &str = concat!(
-    "UPDATE machine AS m SET checked_in_ms = CAST(r.value ->> 2 AS bigint),
-         steady_since_ms = CAST(r.value ->> 3 AS bigint)
+    "UPDATE machine AS m SET checked_in_ms = CAST(substr(r.value, 1, 20) AS bigint),
+         steady_since_ms = CAST(substr(r.value, 21, 20) AS bigint)
      FROM ",
-    each_row!("$1"),
-    " WHERE m.account_id = r.value ->> 0 AND m.machine_id = r.value ->> 1"
+    each_text!("$1"),
+    " AS r WHERE m.machine_id = substr(r.value, 41, 32) AND m.account_id = substr(r.value, 73)"
 );
 
 async fn write<T: Serialize>(

@@ -44,21 +44,24 @@ impl RolloutStore for Database {
         published: &Arc<[Published]>,
         now: Timestamp,
     ) -> Result<Answer, StoreError> {
-        let report = Report {
+        let report = Box::new(Report {
             secret: secret.hash(),
             check_in: report.clone(),
             events: events.to_vec(),
             published: Arc::clone(published),
             now,
+        });
+        let hire = || {
+            let database = self.clone();
+            let work = move |batch| check_in::together(database.clone(), batch);
+            let database = self.clone();
+            let settle = move || {
+                let database = database.clone();
+                async move { database.settle().await }
+            };
+            (work, settle)
         };
-        let database = self.clone();
-        let work = move |batch| check_in::together(database.clone(), batch);
-        let database = self.clone();
-        let settle = move || {
-            let database = database.clone();
-            async move { database.settle().await }
-        };
-        self.reports.submit(report, work, settle).await
+        self.reports.submit(report, hire).await
     }
 
     async fn observe(
