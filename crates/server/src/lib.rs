@@ -19,6 +19,7 @@ mod guesses;
 mod handlers;
 mod hooks;
 mod html;
+mod json_body;
 pub mod lists;
 mod metrics;
 mod names;

@@ -12,6 +12,7 @@ use suture_store::{Answer, CheckIn, MachineSecret, ReportedState, tells_harm};
 use tracing::{info, warn};
 
 use crate::bearer::Bearer;
+use crate::json_body::JsonBody;
 use crate::problem::ApiResult;
 use crate::state::AppState;
 
@@ -33,7 +34,7 @@ use crate::state::AppState;
 pub async fn check_in(
     State(app): State<AppState>,
     Bearer(secret): Bearer<MachineSecret>,
-    Json(mut request): Json<CheckInRequest>,
+    JsonBody(mut request): JsonBody<CheckInRequest>,
 ) -> ApiResult<Json<CheckInResponse>> {
     let (events, dropped) = bounded(std::mem::take(&mut request.events));
     let report = CheckIn::try_from(request)?;
