@@ -2,9 +2,8 @@
 
 use aws_lc_rs::digest;
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::static_file::matches;
@@ -21,9 +20,9 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub fn of(request: &Request) -> Self {
+    pub fn of<B>(request: &Request<B>) -> Self {
         match *request.method() {
-            Method::GET | Method::HEAD => Self::Read(request.headers().clone()),
+            Method::GET => Self::Read(request.headers().clone()),
             _ => Self::None,
         }
     }

@@ -1,9 +1,9 @@
 //! One line in the log for each request, and an id that joins it with the client's view.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, Request};
 use axum::response::Response;
 use tracing::{Span, info, info_span};
 
@@ -15,16 +15,16 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestLog {
     started: Instant,
     method: Method,
-    route: Option<MatchedPath>,
+    route: Option<Arc<str>>,
     id: String,
 }
 
 impl RequestLog {
-    pub fn begin(request: &Request) -> Self {
+    pub fn begin<B>(request: &Request<B>, route: Option<Arc<str>>) -> Self {
         Self {
             started: Instant::now(),
             method: request.method().clone(),
-            route: request.extensions().get().cloned(),
+            route,
             id: request_id(request),
         }
     }
@@ -42,7 +42,7 @@ impl RequestLog {
             route,
             id,
         } = self;
-        let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+        let route = route.as_deref().unwrap_or("(none)");
         let status = response.status().as_u16();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(%method, route, status, duration_ms, "{method} {route}: {status}");
@@ -60,7 +60,7 @@ fn random_id() -> String {
         .to_string()
 }
 
-fn request_id(request: &Request) -> String {
+fn request_id<B>(request: &Request<B>) -> String {
     let sent = request
         .headers()
         .get(REQUEST_ID)

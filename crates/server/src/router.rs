@@ -1,16 +1,21 @@
 //! All routes, and what lies around them.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::{
     CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Router, middleware};
+use axum::{BoxError, Router};
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
+use tower_service::Service as _;
 use tracing::Instrument as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
@@ -166,40 +171,95 @@ pub fn openapi() -> OpenApi {
 }
 
 /// The service without its listener.
-pub fn router(service: Service) -> Router {
-    let (router, _) = routes().split_for_parts();
-    router
-        .layer(middleware::from_fn(around))
-        .with_state(service.into())
+pub fn router(service: Service) -> Around {
+    let (router, description) = routes().split_for_parts();
+    let mut patterns = matchit::Router::new();
+    for path in description.paths.paths.into_keys() {
+        let pattern = Arc::from(path.as_str());
+        // The router above has taken all of them.
+        let _ = patterns.insert(path, pattern);
+    }
+    Around {
+        router: router.with_state(service.into()),
+        patterns: Arc::new(patterns),
+    }
+}
+
+/// All routes, and what is done for every request and its answer. It lies around the router as a
+/// whole: a layer of the router costs each request several allocations, and check-ins are many.
+#[derive(Clone)]
+pub struct Around {
+    router: Router,
+    /// Names for the log.
+    patterns: Arc<matchit::Router<Arc<str>>>,
+}
+
+impl<B> tower_service::Service<Request<B>> for Around
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The router always is.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let pattern = self.patterns.at(request.uri().path()).ok();
+        let log = RequestLog::begin(&request, pattern.map(|found| Arc::clone(found.value)));
+        let span = log.span();
+        // The head is to be the one of the answer to GET, with its tag and its length
+        // (source: RFC 9110, 9.3.2).
+        let is_head = request.method() == Method::HEAD;
+        if is_head {
+            *request.method_mut() = Method::GET;
+        }
+        let condition = Condition::of(&request);
+        let answer = answer(request, &self.router);
+        let answered = async move {
+            let response = timeout(REQUEST_TIMEOUT, answer).await;
+            let response = response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response());
+            let response = condition.answer(response).await;
+            let mut response = guarded(problem::in_one_form(response).await);
+            if is_head {
+                response = without_body(response);
+            }
+            Ok(log.end(response))
+        };
+        Box::pin(answered.instrument(span))
+    }
 }
 
 /// A body that is too long by its own word is not waited for.
-async fn answer(mut request: Request, next: Next) -> Response {
+fn answer<B>(mut request: Request<B>, router: &Router) -> impl Future<Output = Response> + use<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    let too_long = length.is_some_and(|length| length > MAX_BODY_BYTES);
+    let answer = (!too_long).then(|| {
+        DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
+        router.clone().call(request)
+    });
+    async move {
+        match answer {
+            Some(answer) => answer.await.into_response(),
+            None => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        }
     }
-    DefaultBodyLimit::max(MAX_BODY_BYTES).apply(&mut request);
-    next.run(request).await
 }
 
-/// What is done for every request and its answer. One layer, because each costs an allocation or
-/// two, and check-ins are many.
-async fn around(request: Request, next: Next) -> Response {
-    let log = RequestLog::begin(&request);
-    let span = log.span();
-    async move {
-        let condition = Condition::of(&request);
-        let answer = answer(request, next);
-        let response = timeout(REQUEST_TIMEOUT, answer).await;
-        let response = response.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response());
-        let response = condition.answer(response).await;
-        let response = guarded(problem::in_one_form(response).await);
-        log.end(response)
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        let length = HeaderValue::from(length);
+        parts.headers.entry(CONTENT_LENGTH).or_insert(length);
     }
-    .instrument(span)
-    .await
+    Response::from_parts(parts, Body::empty())
 }
 
 /// Tells browsers to take nothing for what it isn't.

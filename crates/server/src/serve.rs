@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::ServiceExt;
+use axum::extract::Request;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use suture_store::{Clock, Store};
@@ -19,6 +20,7 @@ use crate::notices::Notices;
 use crate::openid::OpenId;
 use crate::post::Post;
 use crate::rollouts::Executor;
+use crate::router::Around;
 use crate::state::Service;
 use crate::tls::CertificateFiles;
 use crate::web::Web;
@@ -169,9 +171,9 @@ fn bind(
 async fn run(
     server: Server<SocketAddr>,
     certificate: Option<CertificateFiles>,
-    app: Router,
+    app: Around,
 ) -> io::Result<()> {
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
     let Some(files) = certificate else {
         return server.serve(service).await;
     };

@@ -150,6 +150,11 @@ async fn who_has_the_content_is_told_so() {
         let again = world.get_with(path, &[("if-none-match", &tag)]);
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
         assert_eq!(again.header("etag"), Some(tag.as_str()));
+        let head = world.head(path);
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        for name in ["etag", "content-type", "content-length"] {
+            assert_eq!(head.header(name), first.header(name), "{path}: {name}");
+        }
     }
     let tag = world.get("/v1/patches").header("etag").unwrap().to_owned();
     world.publish(&kernel(), "104.1").await;

@@ -350,6 +350,10 @@ impl World {
         answer(request.call())
     }
 
+    pub fn head(&self, path: &str) -> Answer {
+        answer(self.client.head(self.url(path)).call())
+    }
+
     /// As a browser with this cookie asks, but stays where a redirect is answered.
     pub fn visit(&self, path: &str, cookie: &str) -> Answer {
         let request = self.client.get(self.url(path)).header("cookie", cookie);
