@@ -42,9 +42,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Connections, each of which carries its part of the machines: as many check in at the same
 /// moment.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 1024;
 
-const MACHINES: usize = 4096;
+const MACHINES: usize = 16384;
 
 /// How long a turn is, and how long one at half of the rate.
 const TIME: Duration = Duration::from_secs(5);
