@@ -317,9 +317,11 @@ fn referred(entry: &Entry<'_, '_>) -> gimli::Result<Option<gimli::UnitOffset>> {
 }
 
 fn number(entry: &Entry<'_, '_>, name: DwAt) -> gimli::Result<Option<i128>> {
+    // A constant of one byte has no sign of its own: what the compiler means as negative it writes
+    // in a signed form.
     Ok(entry.attr(name)?.and_then(|attribute| {
-        let signed = attribute.sdata_value().map(i128::from);
-        signed.or(attribute.udata_value().map(i128::from))
+        let unsigned = attribute.udata_value().map(i128::from);
+        unsigned.or(attribute.sdata_value().map(i128::from))
     }))
 }
 
@@ -379,6 +381,15 @@ mod tests {
             ["struct s: `last` becomes `unsigned char` from `int`"]
         );
         assert_eq!(changes(BEFORE, &BEFORE.replace("int a;", "")).len(), 1);
+    }
+
+    #[test]
+    fn sizes_that_fill_a_byte_are_told() {
+        let with = |last: &str| BEFORE.replace("void *p;", &format!("void *p[20]; {last}"));
+        assert_eq!(
+            changes(&with(""), &with("long more;")),
+            ["struct s: `more` is new, its size goes from 176 to 184 bytes"]
+        );
     }
 
     #[test]
