@@ -54,10 +54,20 @@ const ATTRIBUTES: [Name; 8] = [
 /// code. Names that were made with `__COUNTER__` are numbered by their first use among them.
 pub fn effective(tokens: &[Token], names: &Names) -> Vec<u8> {
     let chunks = split(tokens);
-    let kept = kept(tokens, &chunks);
+    let kept = kept(tokens, &chunks, &|_, _| true);
+    written(tokens, &chunks, &kept, names)
+}
+
+/// The kept chunks as bytes.
+pub(crate) fn written(
+    tokens: &[Token],
+    chunks: &[Range<usize>],
+    kept: &[bool],
+    names: &Names,
+) -> Vec<u8> {
     let mut text = Vec::new();
     let mut counted = HashMap::new();
-    let kept = chunks.iter().zip(kept).filter(|(_, kept)| *kept);
+    let kept = chunks.iter().zip(kept).filter(|(_, kept)| **kept);
     for (chunk, _) in kept {
         for token in &tokens[chunk.clone()] {
             let written = names.text(token.name);
@@ -97,18 +107,21 @@ pub fn declared_otherwise(before: &[Token], after: &[Token], names: &Names) -> V
     found
 }
 
-/// A text's chunks, each with its words, in which one word stands for all that a macro numbered:
-/// one more of them moves the numbers of all later ones.
-fn worded<'t>(tokens: &'t [Token], names: &Names) -> Vec<(&'t [Token], Vec<Name>)> {
+/// A text's chunks, each with its words.
+pub(crate) fn worded<'t>(tokens: &'t [Token], names: &Names) -> Vec<(&'t [Token], Vec<Name>)> {
+    let chunks = split(tokens).into_iter().map(|chunk| &tokens[chunk]);
+    chunks.map(|chunk| (chunk, words(chunk, names))).collect()
+}
+
+/// The words of a chunk, in which one word stands for all that a macro numbered: one more of them
+/// moves the numbers of all later ones.
+pub(crate) fn words(chunk: &[Token], names: &Names) -> Vec<Name> {
     let numbered = names.name(&COUNTED.0.to_string());
     let word = |token: &Token| match names.text(token.name).contains(COUNTED.0) {
         true => numbered,
         false => token.name,
     };
-    let chunks = split(tokens).into_iter().map(|chunk| &tokens[chunk]);
-    chunks
-        .map(|chunk| (chunk, chunk.iter().map(word).collect()))
-        .collect()
+    chunk.iter().map(word).collect()
 }
 
 /// With other numbers for those that `__COUNTER__` gave.
@@ -124,8 +137,12 @@ fn renumbered(text: &str, counted: &mut HashMap<String, usize>) -> String {
     made
 }
 
-/// Which of the chunks have an effect.
-fn kept(tokens: &[Token], chunks: &[Range<usize>]) -> Vec<bool> {
+/// Which of the chunks have an effect. Not every chunk may use every name.
+pub(crate) fn kept(
+    tokens: &[Token],
+    chunks: &[Range<usize>],
+    may_use: &dyn Fn(usize, Name) -> bool,
+) -> Vec<bool> {
     let mut declarations = Declarations::default();
     let mut open = Vec::new();
     let mut found = Vec::new();
@@ -141,7 +158,8 @@ fn kept(tokens: &[Token], chunks: &[Range<usize>]) -> Vec<bool> {
     let mut used: ByName<()> = HashMap::default();
     while let Some(index) = open.pop() {
         let tokens = &tokens[chunks[index].clone()];
-        for token in tokens.iter().filter(|token| token.is_identifier()) {
+        let uses = |token: &&Token| token.is_identifier() && may_use(index, token.name);
+        for token in tokens.iter().filter(uses) {
             if used.insert(token.name, ()).is_none() {
                 for chunk in declarations.of(token.name) {
                     if !std::mem::replace(&mut kept[chunk], true) {
@@ -180,7 +198,7 @@ impl Declarations {
 
 /// Adds the names that a declaration declares; nothing if it has an effect though none of them is
 /// used.
-fn declared(tokens: &[Token], names: &mut Vec<Name>) -> Option<()> {
+pub(crate) fn declared(tokens: &[Token], names: &mut Vec<Name>) -> Option<()> {
     let brace = tokens
         .iter()
         .position(|token| token.name == word::OPEN_BRACE);
@@ -314,7 +332,7 @@ fn last_name(head: &[Token]) -> Option<Name> {
 }
 
 /// Splits at file scope: after `;`, and after the `}` of a function's body.
-fn split(tokens: &[Token]) -> Vec<Range<usize>> {
+pub(crate) fn split(tokens: &[Token]) -> Vec<Range<usize>> {
     let (mut chunks, mut start) = (Vec::new(), 0);
     let (mut braces, mut others) = (0_u32, 0_u32);
     let mut body = false;

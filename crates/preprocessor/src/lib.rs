@@ -8,16 +8,20 @@
 //! What `__COUNTER__` gives is kept apart from other numbers. A fix that uses it once more moves
 //! all later ones, and the names made with them change in every unit, but no code does.
 
+mod definition;
 mod effective;
 mod expression;
 mod lexer;
 mod macros;
 mod names;
+mod redefined;
 mod source;
 mod unit;
 
+pub use definition::Untold;
 pub use effective::{declared_otherwise, effective};
 pub use lexer::{Token, lex, same};
 pub use names::{Name, Names};
+pub use redefined::{Edit, Harmless, Redefinition, Restored, Touched, redefined};
 pub use source::SourceFile;
 pub use unit::{Invocation, Sources, Unsupported, preprocess};

@@ -60,7 +60,9 @@ words! {
     USED "used" USED_LONG "__used__" CONSTRUCTOR "constructor" CONSTRUCTOR_LONG "__constructor__"
     SECTION "section" SECTION_LONG "__section__" ALIAS "alias" ALIAS_LONG "__alias__"
     PACKED_LONG "__packed__" PACKED "packed" ALIGNED_LONG "__aligned__" ALIGNED "aligned"
-    LONG "long" RANDOMIZE "__randomize_layout__"
+    LONG "long" RANDOMIZE "__randomize_layout__" STAR "*" CONST "const" CONST_LONG "__const"
+    RESTRICT_LONG "__restrict" VOLATILE "volatile" VOLATILE_LONG "__volatile__" ATOMIC "_Atomic"
+    STATIC_ASSERT "_Static_assert"
 }
 
 impl Default for Names {
