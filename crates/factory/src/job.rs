@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use suture_advisory::{CveId, PatchVersion};
 use suture_differ::{
-    Comparison, DifferError, Extracted, ExtractedFunction, Extraction, FunctionChange,
-    FunctionStatus, LeftOut, TableEntry, TableError,
+    Extracted, ExtractedFunction, Extraction, FunctionStatus, LeftOut, TableEntry, TableError,
 };
 use suture_kernel::symvers::Symvers;
 use suture_kernel::{LivepatchAbi, ObjectName};
@@ -18,7 +17,7 @@ use crate::added::{self, Added};
 use crate::changed_units::{self, Edited, Preprocessor};
 use crate::command::Log;
 use crate::commands::CompileCommand;
-use crate::compiler_message::does_not_compile;
+use crate::comparison::{code_differs, compared, unreadable};
 use crate::declared::{self, Abi, Callback, Declared};
 use crate::equality::Proof;
 use crate::error::{FactoryError, Refusal, Refusals};
@@ -271,23 +270,12 @@ impl Job<'_> {
         Ok((unit, original, patched))
     }
 
-    /// The unit without the fix and with it.
     fn compiled(
         &self,
         unit: &Unit,
         copy: &WorkingCopy,
     ) -> Result<(Vec<u8>, Vec<u8>), FactoryError> {
-        let tree = &self.kernel.tree;
-        let is_new = unit.dependencies()?.is_empty();
-        let with_fix = || unit.patched(tree, copy.path(), self.log);
-        let (original, mut patched) = rayon::join(|| unit.original(tree, self.log), with_fix);
-        let original = original?;
-        if patched.is_err() && is_new {
-            // It may want files that Kbuild has made for the other compile meanwhile.
-            copy.complete(tree, &unit.dependencies()?)?;
-            patched = with_fix();
-        }
-        let patched = patched.map_err(|error| does_not_compile(&unit.source, error))?;
+        let (original, patched) = unit.both(&self.kernel.tree, copy, self.log)?;
         self.add(|times| {
             times.original += original.took;
             times.patched += patched.took;
@@ -582,43 +570,16 @@ fn extracted(
     extraction.map_err(|error| unreadable(source, &error))
 }
 
-fn compared(source: &str, original: &[u8], patched: &[u8]) -> Result<Comparison, FactoryError> {
-    suture_differ::compare(original, patched).map_err(|error| unreadable(source, &error))
-}
-
-fn unreadable(source: &str, error: &DifferError) -> FactoryError {
-    FactoryError::Differ {
-        what: source.to_owned(),
-        why: error.to_string(),
-    }
-}
-
-/// Whether the differ finds a function changed, or can't tell.
-fn code_differs(source: &str, original: &[u8], patched: &[u8]) -> Result<bool, FactoryError> {
-    let comparison = compared(source, original, patched)?;
-    let changed = |function: &FunctionChange| function.status != FunctionStatus::Same;
-    Ok(!comparison.refusals.is_empty() || comparison.functions.iter().any(changed))
-}
-
 /// Data structures that the fix lays out anew, and exported functions that it lets be called in
 /// another way.
 fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal>, FactoryError> {
     if unit.original == unit.patched {
         return Ok(Vec::new());
     }
-    let read = |bytes: &[u8]| {
-        Layouts::of(bytes).map_err(|why| FactoryError::Differ {
-            what: unit.source.clone(),
-            why,
-        })
-    };
+    let read = |bytes: &[u8]| Layouts::of_unit(&unit.source, bytes);
     let (before, after) = (read(&unit.original)?, read(&unit.patched)?);
     let changed = before.changed(&after).into_iter();
-    let laid_out = changed.map(|change| Refusal::Layout {
-        unit: unit.source.clone(),
-        name: change.name,
-        how: change.how,
-    });
+    let laid_out = changed.map(|change| change.refusal(&unit.source));
     let exporter = |name: &str| symvers.exporter(name).map(|export| &export.module);
     let called = before.called_anew(&after).into_iter();
     let called = called.filter(|change| exporter(&change.name) == Some(&unit.object));

@@ -7,7 +7,7 @@
 
 mod prototype;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{AttributeValue, DwAt, EndianSlice, LittleEndian, Reader as _};
 use object::read::RelocationMap;
@@ -15,10 +15,14 @@ use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _};
 use std::borrow::Cow;
 
+use crate::error::{FactoryError, Refusal};
 use prototype::{Prototype, prototype};
 
 /// Deepest nesting of types that is followed; C code has a handful.
 const DEPTH_LIMIT: usize = 32;
+
+/// What names of enumerations start with.
+const ENUM: &str = "enum ";
 
 /// What a unit's debug information tells.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,8 +36,26 @@ pub(crate) struct Layouts {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Layout {
     size: u64,
-    /// Name, place in bits from the start (the value, for an enumerator), and type.
-    members: Vec<(String, i128, String)>,
+    /// Where it is told.
+    alignment: Option<i128>,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    name: String,
+    /// In bits from the start; the value, for an enumerator.
+    place: i128,
+    /// What takes the place, in which all pointers are the same.
+    kind: String,
+    /// With what pointers point to.
+    spelled: String,
+}
+
+impl Layout {
+    fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
+    }
 }
 
 /// A data structure that the fix lays out anew, or a function that it lets be called in another
@@ -44,6 +66,16 @@ pub(crate) struct Changed {
     pub name: String,
     /// What is different, e.g. "`x` is new".
     pub how: String,
+}
+
+impl Changed {
+    pub fn refusal(self, unit: &str) -> Refusal {
+        Refusal::Layout {
+            unit: unit.to_owned(),
+            name: self.name,
+            how: self.how,
+        }
+    }
 }
 
 type Slice<'a> = gimli::RelocateReader<EndianSlice<'a, LittleEndian>, &'a Relocations>;
@@ -72,17 +104,52 @@ impl Layouts {
         read(bytes).map_err(|error| format!("its debug information is unreadable: {error}"))
     }
 
+    /// [`Self::of`] the object of a unit, which an error names.
+    pub fn of_unit(unit: &str, bytes: &[u8]) -> Result<Self, FactoryError> {
+        Self::of(bytes).map_err(|why| FactoryError::Differ {
+            what: unit.to_owned(),
+            why,
+        })
+    }
+
     /// The types of both that are laid out differently.
     pub fn changed(&self, patched: &Self) -> Vec<Changed> {
         let changed = self.types.iter().filter_map(|(name, before)| {
             let after = patched.types.get(name)?;
             // Several types may have one name, in functions of their own.
-            let gone = before.iter().find(|layout| !after.contains(layout))?;
-            let come = after.iter().find(|layout| !before.contains(layout))?;
-            let (name, how) = (name.clone(), difference(name, gone, come)?);
+            let gone = before.iter().filter(|layout| !after.contains(layout));
+            let come: Vec<&Layout> = after.iter().filter(|one| !before.contains(one)).collect();
+            let mut differences = gone.filter_map(|gone| {
+                let differences: Option<Vec<String>> = come
+                    .iter()
+                    .map(|come| difference(name, gone, come))
+                    .collect();
+                differences?.into_iter().next()
+            });
+            let (name, how) = (name.clone(), differences.next()?);
             Some(Changed { name, how })
         });
         changed.collect()
+    }
+
+    /// The members that a type has in one of both only, or the enumerators with other values; none
+    /// if not exactly one type of that name is known of both.
+    pub fn other_members(&self, patched: &Self, name: &str) -> Option<Vec<String>> {
+        let only = |layouts: &'_ Self| match layouts.types.get(name)?.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        let (before, after) = (only(self)?, only(patched)?);
+        let is_enum = name.starts_with(ENUM);
+        let differs = |member: &&Member, other: &Layout| match other.member(&member.name) {
+            Some(known) => is_enum && known.place != member.place,
+            None => true,
+        };
+        let of_before = before.members.iter().filter(|one| differs(one, &after));
+        let of_after = after.members.iter().filter(|one| differs(one, &before));
+        let names = of_before.chain(of_after).map(|member| member.name.clone());
+        let names: BTreeSet<String> = names.collect();
+        Some(names.into_iter().collect())
     }
 
     /// The functions of both that are called in another way.
@@ -98,13 +165,9 @@ impl Layouts {
 
 /// The first difference that matters.
 fn difference(name: &str, before: &Layout, after: &Layout) -> Option<String> {
-    if name.starts_with("enum ") {
+    if name.starts_with(ENUM) {
         return changed_value(before, after);
     }
-    let find = |layout: &'_ Layout, name: &str| -> Option<(i128, String)> {
-        let member = layout.members.iter().find(|(known, _, _)| known == name)?;
-        Some((member.1, member.2.clone()))
-    };
     let size = if before.size == after.size {
         String::new()
     } else {
@@ -113,33 +176,55 @@ fn difference(name: &str, before: &Layout, after: &Layout) -> Option<String> {
             before.size, after.size
         )
     };
-    for (member, place, kind) in &after.members {
-        match find(before, member) {
-            None => return Some(format!("`{member}` is new{size}")),
-            Some((old, _)) if old != *place => return Some(format!("`{member}` moves{size}")),
-            Some((_, old)) if old != *kind => {
-                return Some(format!("`{member}` becomes `{kind}` from `{old}`{size}"));
+    for member in &after.members {
+        let Member { name, kind, .. } = member;
+        match before.member(name) {
+            None if is_second_name(member, before, after) => {}
+            None => return Some(format!("`{name}` is new{size}")),
+            Some(old) if old.place != member.place => {
+                return Some(format!("`{name}` moves{size}"));
+            }
+            Some(old) if old.kind != *kind => {
+                let old = &old.kind;
+                return Some(format!("`{name}` becomes `{kind}` from `{old}`{size}"));
             }
             Some(_) => {}
         }
     }
-    let gone = before
-        .members
-        .iter()
-        .find(|(member, _, _)| find(after, member).is_none());
-    match gone {
-        Some((member, _, _)) => Some(format!("`{member}` goes away{size}")),
-        None => (!size.is_empty()).then(|| size.trim_start_matches(", ").to_owned()),
+    let mut gone = before.members.iter();
+    let gone = gone.find(|member| after.member(&member.name).is_none());
+    if let Some(Member { name, .. }) = gone {
+        return Some(format!("`{name}` goes away{size}"));
     }
+    if !size.is_empty() {
+        return Some(size.trim_start_matches(", ").to_owned());
+    }
+    (before.alignment != after.alignment).then(|| "its alignment changes".to_owned())
+}
+
+/// Whether a new member is another name of one that stays, in a union with it: objects that were
+/// made without the new name have the same there.
+fn is_second_name(member: &Member, before: &Layout, after: &Layout) -> bool {
+    let mut others = before.members.iter();
+    others.any(|other| {
+        let same = other.place == member.place && other.spelled == member.spelled;
+        same && after.member(&other.name) == Some(other)
+    })
 }
 
 /// An enumerator with another value. Those that only tell how many there are may grow.
 fn changed_value(before: &Layout, after: &Layout) -> Option<String> {
-    let most = before.members.iter().map(|(_, value, _)| *value).max()?;
+    let most = before.members.iter().map(|member| member.place).max()?;
     let counts = |value: i128| value >= most - 1;
-    before.members.iter().find_map(|(name, value, _)| {
-        let (_, now, _) = after.members.iter().find(|(known, _, _)| known == name)?;
-        (now != value && !counts(*value)).then(|| format!("`{name}` becomes {now} from {value}"))
+    let value = before.members.iter().find_map(|member| {
+        let (name, value) = (&member.name, member.place);
+        let now = after.member(name)?.place;
+        (now != value && !counts(value)).then(|| format!("`{name}` becomes {now} from {value}"))
+    });
+    value.or_else(|| {
+        let signed = |layout: &Layout| layout.members.iter().any(|member| member.place < 0);
+        let other = before.size != after.size || signed(before) != signed(after);
+        other.then(|| "it becomes another number".to_owned())
     })
 }
 
@@ -194,12 +279,12 @@ fn layout(
     ) else {
         return Ok(None);
     };
-    let members = members(dwarf, unit, entry.offset(), 0)?;
-    let size = u64::try_from(size).unwrap_or_default();
-    Ok(Some((
-        format!("{keyword} {name}"),
-        Layout { size, members },
-    )))
+    let layout = Layout {
+        size: u64::try_from(size).unwrap_or_default(),
+        alignment: number(entry, gimli::DW_AT_alignment)?,
+        members: members(dwarf, unit, entry.offset(), 0)?,
+    };
+    Ok(Some((format!("{keyword} {name}"), layout)))
 }
 
 fn keyword(tag: gimli::DwTag) -> Option<&'static str> {
@@ -218,7 +303,7 @@ fn members(
     unit: &Unit<'_>,
     offset: gimli::UnitOffset,
     depth: usize,
-) -> gimli::Result<Vec<(String, i128, String)>> {
+) -> gimli::Result<Vec<Member>> {
     let mut found = Vec::new();
     let mut tree = unit.entries_tree(Some(offset))?;
     let mut children = tree.root()?.children();
@@ -226,26 +311,57 @@ fn members(
         let entry = child.entry();
         let name = text(dwarf, unit, entry, gimli::DW_AT_name)?;
         if entry.tag() == gimli::DW_TAG_enumerator {
-            let value = number(entry, gimli::DW_AT_const_value)?.unwrap_or_default();
-            found.push((name.unwrap_or_default(), value, String::new()));
+            found.push(Member {
+                name: name.unwrap_or_default(),
+                place: number(entry, gimli::DW_AT_const_value)?.unwrap_or_default(),
+                kind: String::new(),
+                spelled: String::new(),
+            });
         } else if entry.tag() == gimli::DW_TAG_member {
             let place = place(entry)?;
             match (name, referred(entry)?) {
-                (Some(name), kind) => {
-                    let kind = kind.map_or(Ok(String::new()), |kind| {
-                        type_name(dwarf, unit, kind, depth)
-                    })?;
-                    found.push((name, place, kind));
-                }
                 (None, Some(kind)) if depth < DEPTH_LIMIT => {
                     let inner = members(dwarf, unit, kind, depth + 1)?.into_iter();
-                    found.extend(inner.map(|(name, at, kind)| (name, place + at, kind)));
+                    found.extend(inner.map(|inner| Member {
+                        place: place + inner.place,
+                        ..inner
+                    }));
                 }
-                (None, _) => found.push((String::new(), place, String::new())),
+                (name, kind) => {
+                    let word = |pointers| member_type(dwarf, unit, entry, kind, pointers, depth);
+                    found.push(Member {
+                        name: name.unwrap_or_default(),
+                        place,
+                        kind: word(Pointers::Alike)?,
+                        spelled: word(Pointers::Spelled)?,
+                    });
+                }
             }
         }
     }
     Ok(found)
+}
+
+/// A member's type, with how many bits of it the member has and where it must lie, if that is told.
+fn member_type(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+    kind: Option<gimli::UnitOffset>,
+    pointers: Pointers,
+    depth: usize,
+) -> gimli::Result<String> {
+    let mut words = match kind {
+        Some(kind) => type_name(dwarf, unit, kind, pointers, depth)?,
+        None => String::new(),
+    };
+    if let Some(bits) = number(entry, gimli::DW_AT_bit_size)? {
+        words.push_str(&format!(" of {bits} bits"));
+    }
+    if let Some(bytes) = number(entry, gimli::DW_AT_alignment)? {
+        words.push_str(&format!(" at a multiple of {bytes} bytes"));
+    }
+    Ok(words)
 }
 
 /// A member's place in bits. A bit field carries its own; the rest a place in bytes.
@@ -257,12 +373,21 @@ fn place(entry: &Entry<'_, '_>) -> gimli::Result<i128> {
     Ok(bytes * 8)
 }
 
+/// How pointers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pointers {
+    /// What a pointer points to does not matter for the layout.
+    Alike,
+    Spelled,
+}
+
 /// A type in words that tell its size: `const struct sock *`, `u8 [16]`. Qualifiers that change
 /// nothing in memory are left out; a named structure shows its own changes by itself.
 fn type_name(
     dwarf: &Dwarf<'_>,
     unit: &Unit<'_>,
     offset: gimli::UnitOffset,
+    pointers: Pointers,
     depth: usize,
 ) -> gimli::Result<String> {
     if depth >= DEPTH_LIMIT {
@@ -271,17 +396,24 @@ fn type_name(
     let entry = unit.entry(offset)?;
     let name = text(dwarf, unit, &entry, gimli::DW_AT_name)?;
     let inner = || match referred(&entry)? {
-        Some(inner) => type_name(dwarf, unit, inner, depth + 1),
+        Some(inner) => type_name(dwarf, unit, inner, pointers, depth + 1),
         None => Ok("void".to_owned()),
     };
     match entry.tag() {
-        // What a pointer points to does not matter for the layout.
-        gimli::DW_TAG_pointer_type => Ok("a pointer".to_owned()),
+        gimli::DW_TAG_pointer_type if pointers == Pointers::Alike => Ok("a pointer".to_owned()),
+        gimli::DW_TAG_pointer_type => Ok(format!("{} *", inner()?)),
+        gimli::DW_TAG_subroutine_type => {
+            let takes = parameters(dwarf, unit, offset, pointers, depth + 1)?;
+            Ok(format!("{} ({})", inner()?, takes.join(", ")))
+        }
+        gimli::DW_TAG_typedef => match number(&entry, gimli::DW_AT_alignment)? {
+            Some(bytes) => Ok(format!("{} at a multiple of {bytes} bytes", inner()?)),
+            None => inner(),
+        },
         gimli::DW_TAG_const_type
         | gimli::DW_TAG_volatile_type
         | gimli::DW_TAG_restrict_type
-        | gimli::DW_TAG_atomic_type
-        | gimli::DW_TAG_typedef => inner(),
+        | gimli::DW_TAG_atomic_type => inner(),
         gimli::DW_TAG_array_type => Ok(format!("{} {:?}", inner()?, bounds(unit, offset)?)),
         tag => match (keyword(tag), name) {
             (Some(keyword), Some(name)) => Ok(format!("{keyword} {name}")),
@@ -289,11 +421,41 @@ fn type_name(
             (Some(keyword), None) => {
                 let members = members(dwarf, unit, offset, depth + 1)?;
                 let size = number(&entry, gimli::DW_AT_byte_size)?.unwrap_or_default();
-                Ok(format!("{keyword} of {size} bytes {members:?}"))
+                let told = members.iter().map(|member| {
+                    let kind = match pointers {
+                        Pointers::Alike => &member.kind,
+                        Pointers::Spelled => &member.spelled,
+                    };
+                    (&member.name, member.place, kind)
+                });
+                let told: Vec<_> = told.collect();
+                Ok(format!("{keyword} of {size} bytes {told:?}"))
             }
             (None, None) => Ok(String::new()),
         },
     }
+}
+
+fn parameters(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    offset: gimli::UnitOffset,
+    pointers: Pointers,
+    depth: usize,
+) -> gimli::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut tree = unit.entries_tree(Some(offset))?;
+    let mut children = tree.root()?.children();
+    while let Some(child) = children.next()? {
+        match (child.entry().tag(), referred(child.entry())?) {
+            (gimli::DW_TAG_formal_parameter, Some(kind)) => {
+                found.push(type_name(dwarf, unit, kind, pointers, depth)?);
+            }
+            (gimli::DW_TAG_unspecified_parameters, _) => found.push("...".to_owned()),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 fn bounds(unit: &Unit<'_>, offset: gimli::UnitOffset) -> gimli::Result<Vec<i128>> {
@@ -389,6 +551,64 @@ mod tests {
         assert_eq!(
             changes(&with(""), &with("long more;")),
             ["struct s: `more` is new, its size goes from 176 to 184 bytes"]
+        );
+    }
+
+    #[test]
+    fn a_second_name_of_a_member_is_no_change() {
+        let with = |union: &str| BEFORE.replace("void *p;", union);
+        let typed = BEFORE.replace("void *p;", "struct t *p;");
+        let second = |union: &str| changes(&typed, &with(union));
+        assert!(second("union { struct t *p; struct t *q; };").is_empty());
+        assert!(second("union { struct t *p; struct { struct t *const q; }; };").is_empty());
+        for other in [
+            "union { struct t *p; struct u *q; };",
+            "union { struct t *p; long q; };",
+            "union { struct t *p; struct { int x; int q; }; };",
+            "union { struct t *p; struct t *q __attribute__((aligned(16))); };",
+            "struct t *q;",
+        ] {
+            let told = second(other);
+            assert!(!told.is_empty(), "{other}");
+        }
+        assert_eq!(
+            changes(&typed, &with("union { struct t *p; void (*q)(int); };")),
+            ["struct s: `q` is new"]
+        );
+        let function = |kind: &str| with(&format!("union {{ int (*p)({kind}); int (*q)(int); }};"));
+        let before = with("int (*p)(int);");
+        assert!(changes(&before, &function("int")).is_empty());
+        assert_eq!(
+            changes(&before, &function("long")),
+            ["struct s: `q` is new"]
+        );
+    }
+
+    #[test]
+    fn a_bit_field_of_another_width_and_another_alignment_are_told() {
+        let bits = |width: u32| BEFORE.replace("int a;", &format!("int a:{width}, :0;"));
+        assert_eq!(
+            changes(&bits(3), &bits(4)),
+            ["struct s: `a` becomes `int of 4 bits` from `int of 3 bits`"]
+        );
+        let aligned = BEFORE.replace("};", "} __attribute__((aligned(8)));");
+        let aligned = aligned.replacen("} __attribute__((aligned(8)));", "};", 1);
+        let told = changes(BEFORE, &aligned);
+        assert_eq!(told, ["struct s: its alignment changes"]);
+    }
+
+    #[test]
+    fn members_that_only_one_has_are_named() {
+        let other =
+            |after: &str, name: &str| compiled(BEFORE).other_members(&compiled(after), name);
+        let second = BEFORE.replace("void *p;", "union { void *p, *q; };");
+        assert_eq!(other(&second, "struct s"), Some(vec!["q".to_owned()]));
+        assert_eq!(other(BEFORE, "struct s"), Some(Vec::new()));
+        assert_eq!(other(BEFORE, "struct t"), None);
+        let counting = |names: &str| compiled(&format!("enum e {{ {names} }}; {BEFORE} enum e e;"));
+        assert_eq!(
+            counting("A, B, MAX").other_members(&counting("A, B, C, MAX"), "enum e"),
+            Some(vec!["C".to_owned(), "MAX".to_owned()])
         );
     }
 

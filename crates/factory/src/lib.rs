@@ -13,6 +13,7 @@ mod by_hand;
 mod changed_units;
 mod command;
 mod commands;
+mod comparison;
 mod compiler_message;
 mod declared;
 mod equality;

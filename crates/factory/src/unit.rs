@@ -10,10 +10,11 @@ use suture_kernel::ObjectName;
 
 use crate::command::{Log, run};
 use crate::commands::CompileCommand;
+use crate::compiler_message::does_not_compile;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
 use crate::static_branches::READING_HEADER;
-use crate::tree::Tree;
+use crate::tree::{Tree, WorkingCopy};
 
 /// Flags that give each function and each datum a section of its own.
 const SECTION_FLAGS: &str = "-ffunction-sections -fdata-sections";
@@ -91,8 +92,28 @@ impl Unit {
     }
 
     /// The unit of a working copy with sections.
-    pub fn patched(&self, tree: &Tree, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
+    fn patched(&self, tree: &Tree, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
         self.compiled(tree, copy, SECTION_FLAGS, log)
+    }
+
+    /// The unit with sections, without the fix and with it.
+    pub fn both(
+        &self,
+        tree: &Tree,
+        copy: &WorkingCopy,
+        log: &Log,
+    ) -> Result<(Compiled, Compiled), FactoryError> {
+        let is_new = self.dependencies()?.is_empty();
+        let with_fix = || self.patched(tree, copy.path(), log);
+        let (original, mut patched) = rayon::join(|| self.original(tree, log), with_fix);
+        let original = original?;
+        if patched.is_err() && is_new {
+            // It may want files that Kbuild has made for the other compile meanwhile.
+            copy.complete(tree, &self.dependencies()?)?;
+            patched = with_fix();
+        }
+        let patched = patched.map_err(|error| does_not_compile(&self.source, error))?;
+        Ok((original, patched))
     }
 
     fn compiled(
