@@ -1,6 +1,7 @@
 //! Our own preprocessor against the compiler's, on the units of a real kernel.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use suture_factory::{Log, Preprocessor, Silent, default_cache, with_workbench};
 
@@ -37,6 +38,59 @@ fn our_preprocessor_sees_what_the_compiler_sees() -> anyhow::Result<()> {
         assert_eq!(own, changed(Preprocessor::Compiler)?);
         assert!(own.contains("net/phonet/pep.o"), "{own:?}");
         assert!(own.len() < bench.reach(&fixes)?, "{own:?}");
+        Ok(())
+    })?
+}
+
+/// Reached by the drivers of sound cards, most of which see this structure.
+const CONTROL: &str = "include/sound/control.h";
+const MEMBER: &str =
+    "\tvoid *private_data;\n\tvoid (*private_free)(struct snd_kcontrol *kcontrol);";
+
+/// An edit of the structure, and of a function of the header that few units use.
+fn control_with(site: &Site, member: &str, count: &str) -> anyhow::Result<PathBuf> {
+    let edits = [
+        (MEMBER, MEMBER.replace("void *private_data;", member)),
+        (
+            "array_index_nospec(ioff, kctl->count)",
+            format!("array_index_nospec(ioff, {count})"),
+        ),
+    ];
+    let edits = edits.each_ref().map(|(from, to)| (*from, to.as_str()));
+    let fix = site.vendor.path("control.diff");
+    std::fs::write(&fix, site.edited(CONTROL, &edits)?)?;
+    Ok(fix)
+}
+
+#[test]
+fn a_second_name_of_a_member_changes_units_that_use_it() -> anyhow::Result<()> {
+    let site = Site::new()?;
+    let release = &site.picked.release;
+    with_workbench(release, &default_cache(), &Log::none(), &Silent, |bench| {
+        let changed = |member: &str, count: &str| -> anyhow::Result<Vec<String>> {
+            let fixes = [control_with(&site, member, count)?];
+            Ok(bench.changed_includers(&fixes, Preprocessor::Own)?)
+        };
+        let union = "union { void *private_data; void *private_second; };";
+        let uses = "kctl->private_second ? kctl->count : 0";
+        let units = changed(union, uses)?;
+        assert!(
+            units.contains(&"sound/core/control.o".to_owned()),
+            "{units:?}"
+        );
+        assert!(units.len() < 50, "{units:?}");
+        let unused = changed(union, "kctl->count")?;
+        assert_eq!(unused, Vec::<String>::new());
+
+        let refused = |member: &str| changed(member, uses).unwrap_err().to_string();
+        let other_type = refused("union { void *private_data; long private_second; };");
+        assert!(other_type.contains("`struct snd_kcontrol`"), "{other_type}");
+        assert!(
+            other_type.contains("`private_second` is new"),
+            "{other_type}"
+        );
+        let more = refused("void *private_data; void *private_second;");
+        assert!(more.contains("its size goes from"), "{more}");
         Ok(())
     })?
 }
