@@ -60,17 +60,18 @@ impl Macro {
         Some((name.name, read))
     }
 
-    /// Whether the body has a parameter's expanded argument.
-    pub fn wants_expanded(&self, parameter: usize) -> bool {
+    /// The parameters whose expanded arguments the body has, each once, in the order of their first
+    /// such use. Compilers expand arguments in that order, which `__COUNTER__` shows.
+    pub fn expanded_parameters(&self) -> Vec<usize> {
+        let mut wanted = Vec::new();
         let mut after_paste = false;
-        self.body.iter().any(|part| {
-            let wants = part.parameter == Some(parameter)
-                && !part.stringified
-                && !part.token.pasted
-                && !after_paste;
+        for part in &self.body {
+            let is_whole = !part.stringified && !part.token.pasted && !after_paste;
+            let parameter = part.parameter.filter(|_| is_whole);
+            wanted.extend(parameter.filter(|place| !wanted.contains(place)));
             after_paste = part.token.pasted;
-            wants
-        })
+        }
+        wanted
     }
 
     /// What takes the place of the macro's name and arguments.

@@ -301,8 +301,9 @@ impl Unit<'_> {
                     return Ok(false);
                 }
                 let mut arguments = self.arguments(count, found.variadic)?;
-                for (place, argument) in arguments.iter_mut().enumerate() {
-                    if found.wants_expanded(place) && self.has_macros(&argument.tokens) {
+                for place in found.expanded_parameters() {
+                    let argument = &mut arguments[place];
+                    if self.has_macros(&argument.tokens) {
                         argument.expanded = Some(self.expanded(argument.tokens.clone())?);
                     }
                 }

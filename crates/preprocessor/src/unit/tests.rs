@@ -68,6 +68,9 @@ fn macros_expand_as_the_compilers() {
             // A macro that is not called, at the end of another.
             "#define f(x) <x>\n#define g f\n#define o ( 1 )\ng(2) g o f\n(3) f\n#define later 4\nlater f",
             "#define cat_(a, b) a ## b\n#define cat(a, b) cat_(a, b)\n#define id(p) cat(cat(u_, p), __COUNTER__)\nid(x) id(y) cat(L, 'c') cat(1.5e, +3)",
+            // Arguments are counted where the macro has them, not where they are given.
+            "#define c __COUNTER__\n#define turn(a, b) b a b\n#define s(a, b, d) #a a ## 1 d b\n#define v(a, ...) __VA_ARGS__ a\n\
+             turn(c, c) s(c, c, c) turn(turn(c, c), c) v(c, c, c) turn(x, (c + c))",
             "#define l(x) x __LINE__\nl(1\n, \n) __LINE__ l(\n__LINE__\n)\n#line 100\n__LINE__ l(2) __FILE__\n#line 7 \"y.c\"\n__FILE__ __LINE__\n".replace("l(1\n, \n)", "l(1\n \n)").as_str(),
             "#define in(x) x * in2(x)\n#define in2(x) in(x) + in2(x)\nin(in(1)) in2(2)",
             "#if defined X || (defined(Y) && 0)\n1\n#elif 2 > 1\n2\n#if 0\n don't \" \n#else\n3\n#endif\n#else\n4\n#endif\n#ifndef X\n5\n#endif",
