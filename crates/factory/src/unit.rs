@@ -13,6 +13,7 @@ use crate::commands::CompileCommand;
 use crate::compiler_message::does_not_compile;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
+use crate::paths::normal;
 use crate::static_branches::READING_HEADER;
 use crate::tree::{Tree, WorkingCopy};
 
@@ -157,10 +158,9 @@ impl Unit {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        Ok(files::read_text(&path)?
-            .lines()
-            .map(str::to_owned)
-            .collect())
+        let text = files::read_text(&path)?;
+        let named = text.lines().map(Path::new);
+        Ok(named.filter_map(normal).collect())
     }
 
     /// Keeps the names of the files that the compiler read.
@@ -324,14 +324,13 @@ fn dependency_file(output: &Path) -> PathBuf {
     files::beside(output, "d")
 }
 
-/// Reads the compiler's `unit.o: a.c b.h \` and gives the files of the tree.
+/// Reads the compiler's `unit.o: a.c b.h \` and gives the files of the tree, each by the path that
+/// a diff has: the compiler goes through other folders where the command or the unit does.
 fn dependencies(text: &str) -> Vec<String> {
     let words = text.split_whitespace().skip(1);
+    let files = words.filter(|word| *word != "\\").map(Path::new);
     // A path out of the tree is the compiler's own header.
-    let inside = words.filter(|word| *word != "\\" && !word.starts_with('/'));
-    inside
-        .map(|word| word.trim_start_matches("./").to_owned())
-        .collect()
+    files.filter_map(normal).collect()
 }
 
 #[cfg(test)]
@@ -342,6 +341,30 @@ mod tests {
     fn the_compiler_tells_what_it_read() {
         let text = "/out/unit.o: a/x.c \\\n ./include/x.h /usr/lib/stdarg.h \\\n a/flask.h\n";
         assert_eq!(dependencies(text), ["a/x.c", "include/x.h", "a/flask.h"]);
+    }
+
+    #[test]
+    fn what_was_read_by_a_roundabout_path_is_known_by_its_own() {
+        let text = "x.o: a/kvm/../../virt/kvm/x.c \\\n a/kvm/../../virt/kvm/mm.h ./a/./b/../c.h\n";
+        assert_eq!(
+            dependencies(text),
+            ["virt/kvm/x.c", "virt/kvm/mm.h", "a/c.h"]
+        );
+
+        let folder = tempfile::tempdir().unwrap();
+        let unit = Unit {
+            source: "virt/kvm/x.c".to_owned(),
+            objects: Vec::new(),
+            folder: folder.path().to_owned(),
+            command: CompileCommand {
+                source: "virt/kvm/x.c".to_owned(),
+                object: "a/kvm/../../virt/kvm/x.o".to_owned(),
+                text: String::new(),
+            },
+        };
+        unit.keep_dependencies(&["a/kvm/../../virt/kvm/mm.h".to_owned()])
+            .unwrap();
+        assert_eq!(unit.dependencies().unwrap(), ["virt/kvm/mm.h"]);
     }
 
     #[test]
