@@ -35,7 +35,7 @@ const READING_NAME: &str = "reading.h";
 const FORMAT: &str = "2";
 
 /// First line of what is kept of a preprocessed text; another one is not read but made anew.
-const SEEN_FORMAT: &str = "suture text 1";
+const SEEN_FORMAT: &str = "suture text 2";
 const SEEN_END: &str = "end\n";
 
 /// What our own preprocessor saw of a unit.
