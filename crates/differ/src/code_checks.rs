@@ -40,7 +40,7 @@ pub(crate) fn refusals(analysis: &Analysis<'_>) -> Vec<Refusal> {
             continue;
         }
         refusals.extend(moved(old, original, new, function));
-        if changed {
+        if changed && !analysis.carried.contains(&function) {
             refusals.extend(of_changed(old, original, new.section_of(function)));
         }
     }
@@ -108,6 +108,14 @@ fn of_changed(old: &Unit, original: usize, after: &Section) -> Option<Refusal> {
         }
         Some(_) => None,
     }
+}
+
+/// Whether a function can't be redirected for no other reason than that it isn't traced.
+pub(crate) fn is_untraceable(old: &Unit, original: usize, after: &Section) -> bool {
+    matches!(
+        of_changed(old, original, after),
+        Some(Refusal::NotTraceable { .. } | Refusal::SystemCallBody { .. })
+    )
 }
 
 /// Whether nothing speaks against redirecting a function of the running kernel.

@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::report::IgnoredThing;
 use crate::special::{Entry, entries};
 use crate::unit::Unit;
+use crate::untraceable::Untraceable;
 use crate::{code_checks, data_checks};
 
 /// What a patch does to a function.
@@ -113,6 +114,8 @@ pub(crate) struct Analysis<'a> {
     pub ignored: Ignored,
     /// Constants that change and go along with the functions that read them.
     pub constants: Vec<String>,
+    /// Changed functions that are replaced by way of their callers.
+    pub carried: BTreeSet<usize>,
     /// What a patch goes without.
     pub left_out: BTreeSet<LeftOut>,
     /// Functions that changed, or belong to one that did, and are ignored.
@@ -147,6 +150,12 @@ impl<'a> Analysis<'a> {
         };
         let taken = changed.taken_along();
         let constants = take_along(&mut matcher, &mut status, taken);
+        let untraceable = Untraceable {
+            matcher: &matcher,
+            ignored: &ignored,
+            original_function: &original_function,
+        };
+        let carried = untraceable.carry(&mut status);
         let mut analysis = Self {
             matcher,
             status,
@@ -154,6 +163,7 @@ impl<'a> Analysis<'a> {
             doubtful,
             ignored,
             constants,
+            carried,
             spared,
             left_out: BTreeSet::new(),
             refusals: Vec::new(),

@@ -356,6 +356,7 @@ impl<'a> Extractor<'a> {
         let changed = new.functions().filter(|&function| {
             self.analysis.status[&function] == FunctionStatus::Changed
                 && self.taken.contains_key(&function)
+                && !self.analysis.carried.contains(&function)
                 && new.parent(function).is_none()
         });
         let mut functions = Vec::new();

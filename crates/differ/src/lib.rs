@@ -37,6 +37,7 @@ mod special;
 mod symbols;
 mod tables;
 mod unit;
+mod untraceable;
 
 pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
 pub use entry_sizes::{EntrySizes, EntrySizesError};

@@ -158,6 +158,14 @@ impl Unit {
             && self.insn(section, relocation).is_some_and(Insn::is_branch)
     }
 
+    /// A call of the relocation's target, which comes back.
+    pub fn is_call(&self, section: usize, relocation: &Relocation) -> bool {
+        is_pc_relative(relocation.r_type)
+            && self
+                .insn(section, relocation)
+                .is_some_and(|insn| insn.kind == Kind::Call)
+    }
+
     /// Reads or writes the very place, and does not only compute its address.
     pub fn is_access(&self, section: usize, relocation: &Relocation) -> bool {
         is_pc_relative(relocation.r_type)

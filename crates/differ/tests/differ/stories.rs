@@ -583,6 +583,46 @@ fn a_function_without_fentry_is_refused() {
 }
 
 #[test]
+fn a_function_without_fentry_goes_along_with_those_that_call_it() {
+    assert_snapshot!(extract_case("untraced"), @r"
+    patch one,1 by __suture_u0_0
+    patch two,1 by __suture_u0_1
+    .text.fixed: code
+    .text.one: code
+    .text.two: code
+    __mcount_loc: 16
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0
+    .rela.text.one -> .text.fixed
+    .rela.text.two -> .text.fixed
+    .rela__mcount_loc -> .text.one .text.two
+    ");
+    assert_snapshot!(extract_case("untraced-chain"), @r"
+    patch outer,1 by __suture_u0_0
+    .text.fixed: code
+    .text.between: code
+    .text.outer: code
+    __mcount_loc: 8
+    .rela.text.fixed -> .klp.sym.vmlinux.hidden,0
+    .rela.text.between -> .text.fixed
+    .rela.text.outer -> .text.between
+    .rela__mcount_loc -> .text.outer
+    ");
+}
+
+#[test]
+fn a_function_without_fentry_must_have_callers_alone_that_are_replaced() {
+    for case in [
+        "untraced-tail-call",
+        "untraced-pointer",
+        "untraced-in-boot-code",
+    ] {
+        let told = extract_case(case);
+        let refused = told.starts_with("`fixed` starts without a call to `__fentry__`");
+        assert!(refused, "{case}: {told}");
+    }
+}
+
+#[test]
 fn the_body_of_a_system_call_is_refused_unless_its_entry_takes_it_in() {
     assert_snapshot!(diff_case("system-call"), @r"
     Changed __do_sys_open

@@ -1,0 +1,5 @@
+extern int hidden(int n);
+static __attribute__((no_instrument_function, noinline)) int fixed(int n) { return hidden(n); }
+int one(int n) { return fixed(n) + 1; }
+int two(int n) { return fixed(n) * 2; }
+int other(int n) { return hidden(n) - 1; }
