@@ -46,7 +46,8 @@ pub enum Refusal {
     ConstantChanged { symbol: String, section: String },
     #[error(
         "`{function}` starts without a call to `__fentry__` in the running kernel, so it can't be \
-         redirected; patch its callers instead"
+         redirected; nor can it go along with its callers, because more leads to it than calls \
+         from functions that can be; patch its callers instead"
     )]
     NotTraceable { function: String },
     #[error(

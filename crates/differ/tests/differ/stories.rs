@@ -578,7 +578,7 @@ fn a_changed_operations_table_is_refused() {
 fn a_function_without_fentry_is_refused() {
     assert_snapshot!(diff_case("not-traceable"), @r"
     Changed fixed
-    refused: `fixed` starts without a call to `__fentry__` in the running kernel, so it can't be redirected; patch its callers instead
+    refused: `fixed` starts without a call to `__fentry__` in the running kernel, so it can't be redirected; nor can it go along with its callers, because more leads to it than calls from functions that can be; patch its callers instead
     ");
 }
 
