@@ -3,6 +3,8 @@
 use object::elf;
 
 use crate::compare::{Analysis, FunctionStatus};
+use crate::ignore::Ignored;
+use crate::matcher::Matcher;
 use crate::object::{Relocation, Section};
 use crate::refusal::Refusal;
 use crate::special::{Role, is_init, role};
@@ -118,8 +120,22 @@ pub(crate) fn is_untraceable(old: &Unit, original: usize, after: &Section) -> bo
     )
 }
 
+/// Whether a function of the patched unit can take the place of its original, or is new.
+pub(crate) fn is_replaceable(
+    matcher: &Matcher<'_>,
+    ignored: &Ignored,
+    function: usize,
+    original: Option<usize>,
+) -> bool {
+    let section = matcher.new.section_of(function);
+    !is_init(&section.name)
+        && !section.grouped
+        && !ignored.covers_function(matcher.new, function)
+        && original.is_none_or(|original| is_redirectable(matcher.old, original))
+}
+
 /// Whether nothing speaks against redirecting a function of the running kernel.
-pub(crate) fn is_redirectable(old: &Unit, original: usize) -> bool {
+fn is_redirectable(old: &Unit, original: usize) -> bool {
     of_changed(old, original, old.section_of(original)).is_none()
 }
 

@@ -8,11 +8,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::address_flow::{Content, only_reads};
-use crate::code_checks::is_redirectable;
+use crate::code_checks::is_replaceable;
 use crate::compare::FunctionStatus;
 use crate::ignore::Ignored;
 use crate::matcher::Matcher;
-use crate::special::{Entry, Role, is_init, role};
+use crate::special::{Entry, Role, role};
 use crate::unit::{Target, Unit};
 
 /// What is known when constants are looked at.
@@ -80,13 +80,7 @@ impl Constants<'_, '_> {
 
     /// Whether no other unit can name the constant.
     fn is_private(&self, old: usize, new: usize) -> bool {
-        let one = |unit: &Unit, atom: usize| {
-            let symbol = unit.symbol(atom);
-            let place = (symbol.home, symbol.value);
-            let mut names = unit.object.symbols.iter();
-            names.all(|other| (other.home, other.value) != place || other.is_local())
-        };
-        one(self.matcher.old, old) && one(self.matcher.new, new)
+        self.matcher.old.is_private(old) && self.matcher.new.is_private(new)
     }
 
     fn is_changed(&self, old: usize, new: usize) -> bool {
@@ -133,13 +127,8 @@ impl Constants<'_, '_> {
 
     /// Whether the function is new, or can be redirected.
     fn is_replaceable(&self, function: usize) -> bool {
-        let new = self.matcher.new;
-        let section = new.section_of(function);
-        let usable = !is_init(&section.name)
-            && !section.grouped
-            && !self.ignored.covers_function(new, function);
-        let original = self.original_function.get(&function);
-        usable && original.is_none_or(|&original| is_redirectable(self.matcher.old, original))
+        let original = self.original_function.get(&function).copied();
+        is_replaceable(self.matcher, self.ignored, function, original)
     }
 }
 

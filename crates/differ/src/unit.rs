@@ -101,6 +101,14 @@ impl Unit {
         self.symbol(atom).is_function()
     }
 
+    /// Whether no other unit can name the place where the atom begins.
+    pub fn is_private(&self, atom: usize) -> bool {
+        let symbol = self.symbol(atom);
+        let place = (symbol.home, symbol.value);
+        let mut names = self.object.symbols.iter();
+        names.all(|other| (other.home, other.value) != place || other.is_local())
+    }
+
     /// Whether the atom has its section for itself.
     pub fn is_alone(&self, atom: usize) -> bool {
         self.symbol(atom)

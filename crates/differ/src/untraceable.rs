@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::code_checks::{is_redirectable, is_untraceable};
+use crate::code_checks::{is_replaceable, is_untraceable};
 use crate::compare::FunctionStatus;
 use crate::ignore::Ignored;
 use crate::matcher::Matcher;
@@ -86,7 +86,7 @@ impl Untraceable<'_, '_> {
             // Calls within a section need no relocation.
             unit.is_alone(function)
                 && !is_init(&unit.section_of(function).name)
-                && is_private(unit, function)
+                && unit.is_private(function)
         };
         let is_own = one(old, original)
             && one(new, function)
@@ -96,21 +96,8 @@ impl Untraceable<'_, '_> {
     }
 
     fn is_replaceable(&self, function: usize, original: usize) -> bool {
-        let new = self.matcher.new;
-        let section = new.section_of(function);
-        !is_init(&section.name)
-            && !section.grouped
-            && !self.ignored.covers_function(new, function)
-            && is_redirectable(self.matcher.old, original)
+        is_replaceable(self.matcher, self.ignored, function, Some(original))
     }
-}
-
-/// Whether no other unit can name the place where a function begins.
-fn is_private(unit: &Unit, function: usize) -> bool {
-    let symbol = unit.symbol(function);
-    let place = (symbol.home, symbol.value);
-    let mut names = unit.object.symbols.iter();
-    names.all(|other| (other.home, other.value) != place || other.is_local())
 }
 
 /// The functions that call one, but for itself; nothing if something does anything else with it, or
