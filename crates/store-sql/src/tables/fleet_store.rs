@@ -53,8 +53,12 @@ impl FleetStore for Database {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Machine>, StoreError> {
+        let silent = machine::silent(&mut *self.read().await?, since, limit).await?;
+        if silent.is_empty() {
+            return Ok(Vec::new());
+        }
         transaction!(self, |connection| machine::release_silent(
-            connection, since, limit, now
+            connection, &silent, since, now
         ))
     }
 

@@ -493,24 +493,50 @@ async fn remove(
     Ok(released)
 }
 
-/// Releases machines that were not heard of since then, at most so many.
-pub async fn release_silent(
+/// A machine's account and its id.
+pub type Key = (String, String);
+
+/// Machines that were not heard of since then, at most so many. It reads the whole table, which
+/// nobody who writes should wait for.
+pub async fn silent(
     connection: &mut Connection,
     since: Timestamp,
     limit: u32,
-    now: Timestamp,
-) -> Result<Vec<Machine>, StoreError> {
-    let rows: Vec<MachineRow> = sqlx::query_as(with_columns!(
-        "SELECT",
-        "FROM machine
-         WHERE checked_in_ms < $1 OR (checked_in_ms IS NULL AND enrolled_ms < $1)
-         ORDER BY account_id, machine_id LIMIT $2"
-    ))
+) -> Result<Vec<Key>, StoreError> {
+    sqlx::query_as(
+        "SELECT account_id, machine_id FROM machine
+         WHERE coalesce(checked_in_ms, enrolled_ms) < $1
+         ORDER BY account_id, machine_id LIMIT $2",
+    )
     .bind(since.as_millisecond())
     .bind(i64::from(limit))
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await
-    .map_err(database("find silent machines"))?;
+    .map_err(database("find silent machines"))
+}
+
+/// Releases those of the machines that were not heard of meanwhile either.
+pub async fn release_silent(
+    connection: &mut Connection,
+    machines: &[Key],
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Machine>, StoreError> {
+    let mut rows: Vec<MachineRow> = Vec::with_capacity(machines.len());
+    for (account, machine) in machines {
+        let row = sqlx::query_as(with_columns!(
+            "SELECT",
+            "FROM machine WHERE account_id = $1 AND machine_id = $2
+                 AND coalesce(checked_in_ms, enrolled_ms) < $3"
+        ))
+        .bind(account)
+        .bind(machine)
+        .bind(since.as_millisecond())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(database("find silent machines"))?;
+        rows.extend(row);
+    }
     release_each(connection, rows, now).await
 }
 
