@@ -33,8 +33,8 @@ const LOOK: &str = "PRAGMA wal_checkpoint(NOOP)";
 /// Write transactions between two looks at a log that was long once.
 const LOOK_EVERY: u64 = 4;
 
-/// Bytes of a page and its head in the log (source: SQLite's file format, 4.1).
-const FRAME: u64 = 4096 + 24;
+/// Bytes before each page in the log (source: SQLite's file format, 4.1).
+const FRAME_HEADER: u64 = 24;
 
 /// Nothing to do but to look how long the log is.
 const LOOKING: u8 = 0;
@@ -51,6 +51,8 @@ pub struct WriteAheadLog(Arc<Log>);
 struct Log {
     path: PathBuf,
     mover: SqlitePool,
+    /// Bytes of a page and its head in the log.
+    frame: u64,
     state: AtomicU8,
     /// The bytes in use at which pages are moved next.
     move_at: AtomicU64,
@@ -61,9 +63,14 @@ struct Log {
 impl WriteAheadLog {
     pub async fn open(database: &Path, options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let path = path(database);
+        let mover = lasting().connect_with(options).await?;
+        let page: i64 = sqlx::query_scalar("PRAGMA page_size")
+            .fetch_one(&mover)
+            .await?;
         Ok(Self(Arc::new(Log {
             path,
-            mover: lasting().connect_with(options).await?,
+            mover,
+            frame: page.unsigned_abs() + FRAME_HEADER,
             state: AtomicU8::new(LOOKING),
             move_at: AtomicU64::new(LONG),
             begun: AtomicU64::new(0),
@@ -109,7 +116,7 @@ impl WriteAheadLog {
     async fn used(&self, writer: &SqlitePool) -> u64 {
         let looked = sqlx::query_as(LOOK).fetch_one(writer).await;
         let (_busy, pages, _moved): (i64, i64, i64) = looked.unwrap_or_default();
-        u64::try_from(pages).unwrap_or_default() * FRAME
+        u64::try_from(pages).unwrap_or_default() * self.0.frame
     }
 
     pub async fn close(&self) {

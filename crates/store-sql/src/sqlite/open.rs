@@ -27,6 +27,14 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// the thread that works with the file need not wait for a reader in between.
 const ROW_BUFFER: usize = 256;
 
+/// Bytes of a page of a new file. A check-in changes one row of a few hundred bytes, and the log
+/// gets the whole page; smaller ones would leave more room unused beside such rows.
+const PAGE_SIZE: u32 = 2048;
+
+/// Memory in which the connection that writes keeps pages of the file, at most, in negative KiB
+/// (source: SQLite's `PRAGMA cache_size`): those of some 100,000 machines. It takes what it needs.
+const WRITER_CACHE: &str = "-32768";
+
 /// Connections that read at the same time.
 const READERS: u32 = 4;
 
@@ -62,6 +70,7 @@ impl SqliteStore {
             // and not in a file that each such statement makes and removes.
             .pragma("temp_store", "MEMORY")
             .row_buffer_size(ROW_BUFFER)
+            .page_size(PAGE_SIZE)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let open = |source| OpenError::Open {
@@ -69,7 +78,7 @@ impl SqliteStore {
             source,
         };
         let writer = lasting()
-            .connect_with(options.clone())
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(open)?;
         let migrate = |source| OpenError::Migrate {
