@@ -53,6 +53,26 @@ pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     })
 }
 
+/// A JSON list of byte strings, each in hexadecimal digits. A batch of check-ins has hundreds, so
+/// all are written into one text.
+pub fn hex_list<'a>(strings: impl Iterator<Item = &'a [u8; 32]>) -> String {
+    let mut list = String::from("[");
+    for string in strings {
+        let mut digits = [0; 64];
+        // It has two digits for each byte.
+        let _ = hex::encode_to_slice(string, &mut digits);
+        let comma = if list.len() > 1 { "," } else { "" };
+        list.extend([
+            comma,
+            "\"",
+            str::from_utf8(&digits).unwrap_or_default(),
+            "\"",
+        ]);
+    }
+    list.push(']');
+    list
+}
+
 /// A number that is never negative.
 pub fn count<T: TryFrom<i64>>(
     table: &'static str,
@@ -92,5 +112,15 @@ mod tests {
             error.to_string(),
             "the database holds an unreadable value in column `plan` of table `account`"
         );
+    }
+
+    #[test]
+    fn a_list_of_byte_strings_is_json() {
+        let strings = [[0x0a; 32], [0xff; 32]];
+        for several in [&strings[..0], &strings[..1], &strings] {
+            let list: Vec<String> = serde_json::from_str(&hex_list(several.iter())).unwrap();
+            let digits: Vec<_> = several.iter().map(hex::encode).collect();
+            assert_eq!(list, digits);
+        }
     }
 }

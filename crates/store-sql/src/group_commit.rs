@@ -14,11 +14,12 @@
 //! lost as on a broken connection. A worker that dies drops the answers of all that waited, who
 //! then hear of an error.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::{HashSet, HashSetExt as _};
 use suture_store::StoreError;
 use tokio::sync::oneshot;
 

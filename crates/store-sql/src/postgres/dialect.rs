@@ -63,7 +63,7 @@ macro_rules! each_number {
 macro_rules! each_bytes {
     ($argument:literal) => {
         concat!(
-            "(SELECT decode(value, 'hex') FROM jsonb_array_elements_text(CAST(",
+            "(SELECT decode(value, 'hex') AS value FROM jsonb_array_elements_text(CAST(",
             $argument,
             " AS jsonb)))"
         )

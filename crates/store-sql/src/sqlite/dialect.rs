@@ -51,10 +51,14 @@ macro_rules! each_number {
     };
 }
 
-/// The byte strings of a JSON list, which has them as hexadecimal digits.
+/// The byte strings of a JSON list, which has them as hexadecimal digits: the column `value`.
 macro_rules! each_bytes {
     ($argument:literal) => {
-        concat!("(SELECT unhex(value) FROM json_each(", $argument, "))")
+        concat!(
+            "(SELECT unhex(value) AS value FROM json_each(",
+            $argument,
+            "))"
+        )
     };
 }
 

@@ -1,8 +1,9 @@
 //! The machines of a batch of check-ins, each with what the choice for it needs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use sqlx::FromRow;
 use suture_rollout::RolloutId;
 use suture_store::{Account, AccountId, InconsistentRow, Machine, StoreError};
@@ -11,7 +12,7 @@ use super::account;
 use super::check_in::Report;
 use super::dialect::{Connection, each_bytes};
 use super::machine::{MachineRow, with_columns};
-use crate::column::{database, parse, to_json};
+use crate::column::{database, hex_list, parse};
 
 /// Who checks in.
 pub struct Caller {
@@ -38,7 +39,9 @@ pub async fn find(
 ) -> Result<HashMap<[u8; 32], Caller>, StoreError> {
     const DOING: &str = "find the machines that check in";
     let rows = sqlx::query(FIND)
-        .bind(secrets(batch)?)
+        .bind(hex_list(
+            batch.iter().map(|report| report.secret.as_bytes()),
+        ))
         .fetch_all(&mut *connection)
         .await
         .map_err(database(DOING))?;
@@ -76,16 +79,12 @@ const FIND: &str = with_columns!(
     "SELECT secret_sha256,
          (SELECT string_agg(e.rollout_id, ',') FROM exposure e
           WHERE e.account_id = m.account_id AND e.machine_id = m.machine_id) AS exposed_by,",
-    concat!("FROM machine m WHERE secret_sha256 IN ", each_bytes!("$1"))
+    concat!(
+        "FROM ",
+        each_bytes!("$1"),
+        " AS r JOIN machine m ON m.secret_sha256 = r.value"
+    )
 );
-
-/// The hashes of the batch's secrets, as the statement's argument.
-fn secrets(batch: &[Box<Report>]) -> Result<String, StoreError> {
-    let secrets = batch
-        .iter()
-        .map(|report| hex::encode(report.secret.as_bytes()));
-    to_json(&secrets.collect::<Vec<_>>())
-}
 
 /// The machines' accounts, each once.
 async fn accounts(
