@@ -67,9 +67,11 @@ bench-agent: programs dist
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_agent
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_agent target/x86_64-unknown-linux-gnu/dist/livepatch
 
-## Make small programs for shipping, in target/x86_64-unknown-linux-gnu/dist.
+## Make the programs for shipping: a small `livepatch` in target/x86_64-unknown-linux-gnu/dist, and a
+## quick `suture` in release beside it.
 dist: setup
-	@scripts/step "compiling for shipping" $(CARGO) build --profile dist -p suture -p suture-agent --bins
+	@scripts/step "compiling the agent for shipping" $(CARGO) build --profile dist -p suture-agent --bins
+	@scripts/step "compiling the service for shipping" $(CARGO) build --release -p suture --bins
 
 programs: setup
 	@scripts/step "compiling Suture" $(CARGO) build --workspace --bins
