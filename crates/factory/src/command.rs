@@ -68,11 +68,18 @@ fn shown(command: &Command) -> String {
     }
 }
 
-/// The last lines, and before them the compiler's errors that warnings have pushed further up.
+/// The last lines, and before them the compiler's errors that warnings have pushed further up,
+/// each with the macros that it is about.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let (above, last) = lines.split_at(lines.len().saturating_sub(TAIL_LINES));
-    let errors = above.iter().filter(|line| line.contains("error: "));
+    let mut of_error = false;
+    let is_shown = |line: &&&str| {
+        let is_error = line.contains("error: ");
+        of_error = is_error || of_error && !line.contains("warning: ");
+        is_error || of_error && line.contains("in expansion of macro")
+    };
+    let errors = above.iter().filter(is_shown);
     let shown: Vec<&str> = errors.take(TAIL_LINES).chain(last).copied().collect();
     shown.join("\n")
 }
@@ -131,10 +138,12 @@ mod tests {
 
     #[test]
     fn an_error_is_shown_however_many_warnings_follow() {
-        let warnings = "x.c:2:1: warning: w\n".repeat(100);
-        let shown = tail(&format!("x.c:1:1: error: e\n{warnings}"));
-        assert!(shown.starts_with("x.c:1:1: error: e\n"), "{shown}");
-        assert_eq!(shown.lines().count(), 1 + TAIL_LINES);
+        let expansion = "x.c:1:1: note: in expansion of macro 'M'";
+        let warnings = format!("x.c:2:1: warning: w\n{expansion}\n").repeat(100);
+        let error = format!("x.c:1:1: error: e\n{expansion}\n");
+        let shown = tail(&format!("{error}  3 | M\n{warnings}"));
+        assert!(shown.starts_with(&error), "{shown}");
+        assert_eq!(shown.lines().count(), 2 + TAIL_LINES);
     }
 
     #[test]

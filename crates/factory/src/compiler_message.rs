@@ -21,26 +21,46 @@ const UNKNOWN_BEFORE: [&str; 3] = [
     "' has initializer but incomplete type",
 ];
 
+/// What stands before a macro's name where a complaint is about what it stands for. Of several the
+/// last is the one that the code itself has.
+const EXPANSION: &str = "note: in expansion of macro '";
+
 /// Makes a failed compile of a patched unit a refusal that tells what the fix lacks.
 pub(crate) fn does_not_compile(unit: &str, error: FactoryError) -> FactoryError {
     let FactoryError::ProgramFailed { tail, .. } = &error else {
         return error;
     };
-    let complaints: Vec<&str> = tail
-        .lines()
-        .filter(|line| line.contains("error: "))
-        .collect();
-    let Some(first) = complaints.first() else {
+    let complaints: Vec<&str> = tail.lines().filter(|line| is_complaint(line)).collect();
+    if complaints.is_empty() {
         return error;
-    };
+    }
     let (unit, missing) = (unit.to_owned(), missing_names(&complaints));
     let refusal = if missing.is_empty() {
-        let message = (*first).to_owned();
+        let message = first_complaint(tail);
         Refusal::DoesNotCompile { unit, message }
     } else {
         Refusal::LacksDeclarations { unit, missing }
     };
     FactoryError::Refused(Refusals(vec![refusal]))
+}
+
+fn is_complaint(line: &str) -> bool {
+    line.contains("error: ")
+}
+
+/// The first complaint, at the place that the code itself has if a macro stands there.
+fn first_complaint(tail: &str) -> String {
+    let mut lines = tail.lines().skip_while(|line| !is_complaint(line));
+    let complaint = lines.next().unwrap_or_default();
+    let own = lines.take_while(|line| !is_complaint(line) && !line.contains("warning: "));
+    let expansion = own.filter_map(|line| line.split_once(EXPANSION)).last();
+    match (expansion, complaint.split_once("error: ")) {
+        (Some((place, macro_name)), Some((_, what))) => {
+            let macro_name = macro_name.trim_end_matches('\'');
+            format!("{place}error: {what}, in what `{macro_name}` stands for")
+        }
+        _ => complaint.to_owned(),
+    }
 }
 
 fn missing_names(complaints: &[&str]) -> Vec<String> {
@@ -98,6 +118,23 @@ mod tests {
             told.contains("too many arguments to function 'f'"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_complaint_about_a_macro_is_told_where_the_code_has_it() {
+        let told = refusal(
+            "In file included from <command-line>:\n\
+             net/x.c: In function 'f':\n\
+             ././include/linux/types.h:35:16: error: 'sizeof' applied to a bit-field\n\
+             ././include/linux/types.h:36:23: note: in definition of macro 'assert'\n\
+             ./include/asm/once.h:49:9: note: in expansion of macro 'assert_once'\n\
+             net/x.c:3:6: note: in expansion of macro 'READ'\n\
+             net/y.h:4:6: error: 'sizeof' applied to a bit-field\n\
+             net/y.h:9:6: note: in expansion of macro 'WRITE'\n",
+        );
+        let wanted =
+            "net/x.c:3:6: error: 'sizeof' applied to a bit-field, in what `READ` stands for";
+        assert!(told.ends_with(wanted), "{told}");
     }
 
     #[test]
