@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use suture_factory::archive::{Archive, Package};
-use suture_factory::{Log, default_cache, unified, unpack_tree};
+use suture_factory::{Log, default_cache, keep_line_numbers, unified, unpack_tree};
 
 /// Folders of the kernel's own code.
 const FOLDERS: [&str; 17] = [
@@ -36,21 +36,22 @@ impl Changes {
         Ok(Self { diffs, sources })
     }
 
-    /// The longer words of a line of a file, as it was and as it is.
+    /// The longer words of a line of a file, by the number that it was compiled with: as it was,
+    /// and as it is.
     pub fn words_at(&self, path: &str, line: usize) -> Vec<String> {
-        let texts = self
-            .sources
-            .iter()
-            .map(|folder| std::fs::read(folder.join(path)));
-        let texts = texts
-            .flatten()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let lines =
-            texts.filter_map(|text| text.lines().nth(line.checked_sub(1)?).map(str::to_owned));
-        let is_end = |letter: char| !letter.is_alphanumeric() && letter != '_';
-        let words =
-            lines.flat_map(|line| line.split(is_end).map(str::to_owned).collect::<Vec<_>>());
-        words.filter(|word| word.len() > 3).collect()
+        let text = |folder: &PathBuf| std::fs::read(folder.join(path)).ok();
+        let texts = self.sources.each_ref().map(text);
+        let [Some(before), Some(after)] = texts.map(|bytes| {
+            let bytes = bytes?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        }) else {
+            return Vec::new();
+        };
+        let after = keep_line_numbers(&before, &after);
+        let lines = [&before, &after].map(|text| numbered(text, line));
+        let words = lines.into_iter().flatten().flat_map(words);
+        let longer = words.filter(|word| word.len() > 3);
+        longer.map(str::to_owned).collect()
     }
 
     /// The changed files that could be units.
@@ -119,6 +120,15 @@ impl Changes {
             let skipped = numbers(hunk, '+').0.saturating_sub(DECLARATION);
             let before = text.lines().skip(skipped).take(DECLARATION).any(named);
             before || hunk.lines().any(named)
+        })
+    }
+
+    /// Hunks of changed headers that add a line with a word of which a macro could make one of the
+    /// names: `clear_hlt` of `__SCK__kvm_x86_clear_hlt`.
+    pub fn headers_pasting(&self, names: &[String], visible: &dyn Fn(&str) -> bool) -> Vec<Part> {
+        self.headers(visible, |_, hunk| {
+            let mut added = lines(hunk, "+").filter(|line| line.ends_with(')'));
+            added.any(|line| words(line).any(|word| is_pasted(word, names)))
         })
     }
 
@@ -224,8 +234,36 @@ fn numbers(hunk: &str, sign: char) -> (usize, usize) {
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    line.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
-        .any(|found| found == word)
+    words(line).any(|found| found == word)
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    words.filter(|word| !word.is_empty())
+}
+
+/// Whether one of the names could be made by a macro from the word and what stands before it.
+fn is_pasted(word: &str, names: &[String]) -> bool {
+    let is_end = |name: &String| {
+        let start = name.strip_suffix(word);
+        start.is_some_and(|start| start.ends_with('_'))
+    };
+    word.len() > 3 && names.iter().any(is_end)
+}
+
+/// The line that a compiler gives this number.
+fn numbered(text: &str, wanted: usize) -> Option<&str> {
+    let mut number = 1;
+    for line in text.lines() {
+        if let Some(set) = line.strip_prefix("#line ") {
+            number = set.trim().parse().ok()?;
+        } else if number == wanted {
+            return Some(line);
+        } else {
+            number += 1;
+        }
+    }
+    None
 }
 
 fn unpacked(archive: &Archive, series: &str, version: &str) -> Result<PathBuf> {
@@ -275,4 +313,26 @@ fn compare(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_counts_lines_from_directives() {
+        let text = "int a;\nint b;\n#line 2\nint c;\nint d;\n";
+        assert_eq!(numbered(text, 1), Some("int a;"));
+        assert_eq!(numbered(text, 3), Some("int d;"));
+        assert_eq!(numbered(text, 4), None);
+    }
+
+    #[test]
+    fn a_macro_makes_names_from_the_end_of_them() {
+        let names = ["__SCK__kvm_x86_clear_hlt".to_owned()];
+        assert!(is_pasted("clear_hlt", &names));
+        for other in ["lear_hlt", "hlt", "clear", "OPTIONAL"] {
+            assert!(!is_pasted(other, &names), "{other}");
+        }
+    }
 }

@@ -16,6 +16,12 @@ use crate::changes::{Changes, Part};
 /// How often more is added.
 pub const ROUNDS: usize = 16;
 
+/// Words of the language that complaints quote; headers that have them are about anything.
+const KEYWORDS: [&str; 13] = [
+    "Bool", "bool", "char", "const", "enum", "int", "long", "short", "sizeof", "struct", "union",
+    "unsigned", "void",
+];
+
 /// Most files that a fix may grow to; more is another change than the file's own.
 const FILES: usize = 20;
 
@@ -88,6 +94,7 @@ impl<'a> Group<'a> {
                     changes.changing(unit, &names),
                     changes.headers_with(&names, &visible),
                     changes.headers_about(&names, &visible),
+                    changes.headers_pasting(missing, &visible),
                     changes.all(unit),
                 ])
             }
@@ -108,25 +115,32 @@ impl<'a> Group<'a> {
     fn at_fault(&self, unit: &str, message: &str) -> Result<Vec<Part>> {
         let changes = self.changes;
         let quoted = message.split('\'').skip(1).step_by(2);
-        let names: Vec<String> = quoted.filter_map(last_name).collect();
+        let names = quoted.filter_map(last_name);
+        let names: Vec<String> = names.filter(|name| !is_keyword(name)).collect();
         let (place, line) = place(message).unwrap_or((unit, 0));
         let visible = self.visible(unit)?;
         let own = [changes.at(place, line), changes.changing(unit, &names)].concat();
-        let headers = [
-            changes.headers_with(&names, &visible),
-            changes.headers_about(&names, &visible),
-        ];
-        // What names the fewest headers means them.
-        let headers = headers.into_iter().filter(|parts| self.has_new(parts));
-        let headers = headers.min_by_key(|parts| files(parts)).unwrap_or_default();
-        let words = changes.words_at(place, line);
         Ok(self.first_new([
             own,
-            headers,
-            changes.headers_about(&words, &visible),
+            self.about_one_of(&names, &visible),
+            self.about_one_of(&changes.words_at(place, line), &visible),
             changes.all(place),
             changes.all(unit),
         ]))
+    }
+
+    /// Parts of headers about the name that the fewest of them have: others, such as types of
+    /// parameters, are in what has nothing to do with the complaint.
+    fn about_one_of(&self, names: &[String], visible: &dyn Fn(&str) -> bool) -> Vec<Part> {
+        let changes = self.changes;
+        let names = names.iter().map(std::slice::from_ref);
+        let lists = names.flat_map(|name| {
+            [
+                changes.headers_with(name, visible),
+                changes.headers_about(name, visible),
+            ]
+        });
+        fewest(lists.filter(|parts| self.has_new(parts)))
     }
 
     /// The first list with anything that is not taken yet.
@@ -171,6 +185,15 @@ impl<'a> Group<'a> {
         let hunks = self.parts.get(path);
         hunks.map_or_else(String::new, |hunks| self.changes.part(path, hunks))
     }
+}
+
+fn is_keyword(name: &str) -> bool {
+    KEYWORDS.contains(&name.trim_start_matches('_'))
+}
+
+/// The list that is about the fewest files.
+fn fewest(lists: impl Iterator<Item = Vec<Part>>) -> Vec<Part> {
+    lists.min_by_key(|parts| files(parts)).unwrap_or_default()
 }
 
 /// Of how many files the parts are.
@@ -226,4 +249,42 @@ fn new_functions(diff: &str) -> Vec<String> {
     });
     let names = margin.filter_map(|line| last_name(line.split_once('(')?.0));
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_fewest_headers_have_is_meant() {
+        let part = |path: &str, hunk| Part {
+            path: path.to_owned(),
+            hunk,
+        };
+        let common = vec![
+            part("include/net/ip.h", 0),
+            part("include/rdma/restrack.h", 1),
+        ];
+        let own = vec![
+            part("include/rdma/restrack.h", 0),
+            part("include/rdma/restrack.h", 1),
+        ];
+        assert_eq!(fewest([common, own.clone()].into_iter()), own);
+        assert_eq!(fewest(std::iter::empty()), []);
+    }
+
+    #[test]
+    fn what_a_complaint_quotes_of_the_language_is_no_name() {
+        let told = |quoted| last_name(quoted).filter(|name| !is_keyword(name));
+        assert_eq!(told("sizeof"), None);
+        assert_eq!(told("enum kind,  bool"), None);
+        assert_eq!(told("struct sock *sk").as_deref(), Some("sk"));
+    }
+
+    #[test]
+    fn a_complaint_about_a_macro_has_the_place_of_the_code() {
+        let message =
+            "net/x.c:3:6: error: 'sizeof' applied to a bit-field, in what `READ` stands for";
+        assert_eq!(place(message), Some(("net/x.c", 3)));
+    }
 }
