@@ -14,6 +14,7 @@
 mod harmless;
 mod judge;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -91,7 +92,7 @@ fn narrower<'k>(
     if !edit.has_harmless() {
         return Ok(None);
     }
-    let narrower = Found::of(units, judge, Some(&edit), progress)?;
+    let narrower = Found::of(&found.open(units), judge, Some(&edit), progress)?;
     let stands = !narrower.is_too_wide() && harmless::holds(&narrower.spared, judge, progress)?;
     Ok(stands.then_some(narrower))
 }
@@ -118,6 +119,8 @@ struct Spared<'k> {
 struct Found<'k> {
     changed: Vec<&'k CompileCommand>,
     spared: Vec<Spared<'k>>,
+    /// The objects of those that do not change, whatever is known of the edit.
+    same: HashSet<&'k str>,
 }
 
 impl<'k> Found<'k> {
@@ -134,28 +137,41 @@ impl<'k> Found<'k> {
             let what = format!("preprocessing units {} to {}", from + 1, from + units.len());
             let judged = |unit: &&'k CompileCommand| {
                 if count.load(Ordering::Relaxed) > CHANGED_UNITS_LIMIT {
-                    return Ok((*unit, Change::None));
+                    return Ok((*unit, None));
                 }
                 let change = judge.change(unit, edit)?;
                 count.fetch_add(usize::from(change == Change::Counts), Ordering::Relaxed);
-                Ok::<_, FactoryError>((*unit, change))
+                Ok::<_, FactoryError>((*unit, Some(change)))
             };
             let judged: Vec<_> = step(progress, &what, || {
                 let judged = units.par_iter().map(judged);
                 judged.collect::<Result<_, FactoryError>>()
             })?;
             for (unit, change) in judged {
-                match change {
-                    Change::None => {}
-                    Change::Harmless { mentions } => found.spared.push(Spared { unit, mentions }),
-                    Change::Counts => found.changed.push(unit),
-                }
+                found.add(unit, change);
             }
             if found.is_too_wide() {
                 break;
             }
         }
         Ok(found)
+    }
+
+    /// Adds a unit and how it changes, if it was looked at.
+    fn add(&mut self, unit: &'k CompileCommand, change: Option<Change>) {
+        match change {
+            None => {}
+            Some(Change::None) => drop(self.same.insert(&unit.object)),
+            Some(Change::Harmless { mentions }) => self.spared.push(Spared { unit, mentions }),
+            Some(Change::Counts) => self.changed.push(unit),
+        }
+    }
+
+    /// Those of the units that may change.
+    fn open(&self, units: &[&'k CompileCommand]) -> Vec<&'k CompileCommand> {
+        let units = units.iter().copied();
+        let open = units.filter(|unit| !self.same.contains(unit.object.as_str()));
+        open.collect()
     }
 
     fn is_too_wide(&self) -> bool {
@@ -180,4 +196,33 @@ pub(crate) fn compare(
     let judge = Judge::new(edited, Preprocessor::Own);
     let compared = units.par_iter().map(|unit| judge.compare(unit));
     compared.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_change_is_not_looked_at_again() {
+        let unit = |object: &str| CompileCommand {
+            source: "x.c".to_owned(),
+            object: object.to_owned(),
+            text: String::new(),
+        };
+        let units = ["same.o", "other.o", "spared.o", "left.o"].map(unit);
+        let mut found = Found::default();
+        let changes = [
+            Some(Change::None),
+            Some(Change::Counts),
+            Some(Change::Harmless { mentions: 1 }),
+            None,
+        ];
+        for (unit, change) in units.iter().zip(changes) {
+            found.add(unit, change);
+        }
+        let units: Vec<&CompileCommand> = units.iter().collect();
+        let open = found.open(&units).into_iter();
+        let open: Vec<&str> = open.map(|unit| unit.object.as_str()).collect();
+        assert_eq!(open, ["other.o", "spared.o", "left.o"]);
+    }
 }

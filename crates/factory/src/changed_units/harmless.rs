@@ -114,21 +114,27 @@ fn touched(tag: &str, told: Touched, other: Vec<String>) -> Result<Vec<String>, 
 /// Learns the edit from some of the units, and the types that it redefines.
 fn seen<'k>(changed: &[&'k CompileCommand], judge: &Judge<'_>) -> (Vec<Seen<'k>>, Edit) {
     let each = changed.len().div_ceil(LOOKED_AT).max(1);
+    let some: Vec<_> = changed.iter().copied().step_by(each).collect();
     let (mut seen, mut edit): (Vec<Seen<'k>>, _) = (Vec::new(), Edit::default());
-    for unit in changed.iter().copied().step_by(each) {
-        let Some((before, after)) = judge.texts(unit) else {
-            continue;
-        };
-        edit.learn(&before, &after, judge.names());
-        for redefinition in redefined(&before, &after, judge.names()) {
-            let unit = (before.len(), unit);
-            let mut known = seen.iter_mut();
-            match known.find(|known| known.redefinition == redefinition) {
-                Some(known) => known.units.push(unit),
-                None => seen.push(Seen {
-                    redefinition,
-                    units: vec![unit],
-                }),
+    // The texts are large, so only as many are in memory as are made at once.
+    for units in some.chunks(rayon::current_num_threads()) {
+        let texts = units.par_iter().map(|unit| (*unit, judge.texts(unit)));
+        let texts: Vec<_> = texts.collect();
+        for (unit, texts) in texts {
+            let Some((before, after)) = texts else {
+                continue;
+            };
+            edit.learn(&before, &after, judge.names());
+            for redefinition in redefined(&before, &after, judge.names()) {
+                let unit = (before.len(), unit);
+                let mut known = seen.iter_mut();
+                match known.find(|known| known.redefinition == redefinition) {
+                    Some(known) => known.units.push(unit),
+                    None => seen.push(Seen {
+                        redefinition,
+                        units: vec![unit],
+                    }),
+                }
             }
         }
     }
