@@ -507,16 +507,34 @@ mod tests {
     use super::*;
 
     fn compiled(declaration: &str) -> Layouts {
+        let source = format!("{declaration}\nint use(struct s *s) {{ return s->last; }}\n");
+        compiled_with(&source, &[])
+    }
+
+    fn compiled_with(source: &str, flags: &[&str]) -> Layouts {
         let folder = tempfile::tempdir().unwrap();
         let (input, output) = (folder.path().join("x.c"), folder.path().join("x.o"));
-        let source = format!("{declaration}\nint use(struct s *s) {{ return s->last; }}\n");
         std::fs::write(&input, source).unwrap();
         let gcc = Command::new("gcc")
-            .args(["-c", "-g", "-O2", "-o"])
+            .args(["-c", "-g", "-O2"])
+            .args(flags)
+            .arg("-o")
             .args([&output, &input])
             .status();
         assert!(gcc.unwrap().success());
         Layouts::of(&std::fs::read(output).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn types_that_a_unit_has_no_use_for_are_told_where_that_is_wanted() {
+        let unused = |member: &str| format!("struct s {{ int a; {member} }};\nint x;\n");
+        let (before, after) = (unused(""), unused("int b;"));
+        let changed = |flags: &[&str]| {
+            let (before, after) = (compiled_with(&before, flags), compiled_with(&after, flags));
+            before.changed(&after).len()
+        };
+        assert_eq!(changed(&[]), 0);
+        assert_eq!(changed(&[crate::unit::TYPES_FLAGS]), 1);
     }
 
     fn changes(before: &str, after: &str) -> Vec<String> {

@@ -20,6 +20,9 @@ use crate::tree::{Tree, WorkingCopy};
 /// Flags that give each function and each datum a section of its own.
 const SECTION_FLAGS: &str = "-ffunction-sections -fdata-sections";
 
+/// Lets the compiler tell types that the unit sees and does not use.
+pub(crate) const TYPES_FLAGS: &str = "-fno-eliminate-unused-debug-types";
+
 /// Lets the compiler list the calls by which functions are traced. Kernels whose build has a
 /// program for that (before 4.20) find them in the ordinary sections only.
 const LIST_CALLS: &str = "-mrecord-mcount";
@@ -87,26 +90,37 @@ impl Unit {
         self.kept("plain.o", tree, "", log)
     }
 
-    /// The unit of the unpatched tree with sections, from the cache if it is there.
-    pub fn original(&self, tree: &Tree, log: &Log) -> Result<Compiled, FactoryError> {
-        self.kept("sections.o", tree, SECTION_FLAGS, log)
-    }
-
-    /// The unit of a working copy with sections.
-    fn patched(&self, tree: &Tree, copy: &Path, log: &Log) -> Result<Compiled, FactoryError> {
-        self.compiled(tree, copy, SECTION_FLAGS, log)
-    }
-
-    /// The unit with sections, without the fix and with it.
+    /// The unit with sections, without the fix and with it. The first is kept.
     pub fn both(
         &self,
         tree: &Tree,
         copy: &WorkingCopy,
         log: &Log,
     ) -> Result<(Compiled, Compiled), FactoryError> {
+        self.both_by(tree, copy, ("sections.o", SECTION_FLAGS), log)
+    }
+
+    /// The unit with debug information of all types that it sees, without the fix and with it.
+    pub fn both_with_types(
+        &self,
+        tree: &Tree,
+        copy: &WorkingCopy,
+        log: &Log,
+    ) -> Result<(Compiled, Compiled), FactoryError> {
+        self.both_by(tree, copy, ("types.o", TYPES_FLAGS), log)
+    }
+
+    fn both_by(
+        &self,
+        tree: &Tree,
+        copy: &WorkingCopy,
+        (name, flags): (&str, &str),
+        log: &Log,
+    ) -> Result<(Compiled, Compiled), FactoryError> {
         let is_new = self.dependencies()?.is_empty();
-        let with_fix = || self.patched(tree, copy.path(), log);
-        let (original, mut patched) = rayon::join(|| self.original(tree, log), with_fix);
+        let without_fix = || self.kept(name, tree, flags, log);
+        let with_fix = || self.compiled(tree, copy.path(), flags, log);
+        let (original, mut patched) = rayon::join(without_fix, with_fix);
         let original = original?;
         if patched.is_err() && is_new {
             // It may want files that Kbuild has made for the other compile meanwhile.
@@ -134,13 +148,13 @@ impl Unit {
         })
     }
 
-    /// [`Self::original`], with static branches that read their keys.
+    /// The unit of the unpatched tree with static branches that read their keys.
     pub fn original_reading(&self, tree: &Tree, log: &Log) -> Result<Compiled, FactoryError> {
         let header = reading_header()?;
         self.kept("reading.o", tree, &reading_flags(header.path()), log)
     }
 
-    /// [`Self::patched`], with static branches that read their keys.
+    /// The unit of a working copy with static branches that read their keys.
     pub fn patched_reading(
         &self,
         tree: &Tree,

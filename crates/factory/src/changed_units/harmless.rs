@@ -154,14 +154,18 @@ fn next_witness<'k>(open: &mut [Seen<'k>]) -> Option<&'k CompileCommand> {
     Some(unit)
 }
 
+/// The layouts of all types that a unit sees. What makes a fix wide is most often in headers that
+/// a unit reads and has no use for.
 fn both_layouts(
     command: &CompileCommand,
     judge: &Judge<'_>,
 ) -> Result<(Layouts, Layouts), FactoryError> {
-    let (unit, original, patched) = compiled(command, judge)?;
+    let edited = judge.edited;
+    let unit = Unit::new(edited.tree, command)?;
+    let (original, patched) = unit.both_with_types(edited.tree, edited.copy, edited.log)?;
     Ok((
-        Layouts::of_unit(&unit.source, &original)?,
-        Layouts::of_unit(&unit.source, &patched)?,
+        Layouts::of_unit(&unit.source, &original.bytes)?,
+        Layouts::of_unit(&unit.source, &patched.bytes)?,
     ))
 }
 
