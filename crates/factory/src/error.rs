@@ -136,6 +136,23 @@ impl FactoryError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusals(pub Vec<Refusal>);
 
+impl Refusals {
+    /// With one refusal for a type that several units see laid out anew in the same way.
+    pub(crate) fn merged(refusals: Vec<Refusal>) -> Self {
+        let mut merged: Vec<Refusal> = Vec::new();
+        for refusal in refusals {
+            let known = merged
+                .iter_mut()
+                .find_map(|known| known.same_layout(&refusal));
+            match (known, &refusal) {
+                (Some(known), Refusal::Layout { units, .. }) => known.extend(units.iter().cloned()),
+                _ => merged.push(refusal),
+            }
+        }
+        Self(merged)
+    }
+}
+
 impl std::fmt::Display for Refusals {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_slice() {
@@ -179,12 +196,13 @@ pub enum Refusal {
     )]
     AssemblerReached { path: String },
     #[error(
-        "`{name}`, as `{unit}` sees it, is laid out anew ({how}); objects of the running kernel \
-         have the old layout, and unpatched code makes more of them: keep the layout, and attach \
-         new fields with a shadow variable"
+        "`{name}`, as {}, is laid out anew ({how}); objects of the running kernel have the old \
+         layout, and unpatched code makes more of them: keep the layout, and attach new fields \
+         with a shadow variable",
+        seen_by(units)
     )]
     Layout {
-        unit: String,
+        units: Vec<String>,
         name: String,
         how: String,
     },
@@ -281,6 +299,34 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The units that see a type laid out anew, if another refusal tells the same of it.
+    fn same_layout(&mut self, other: &Self) -> Option<&mut Vec<String>> {
+        let (
+            Self::Layout { units, name, how },
+            Self::Layout {
+                name: other_name,
+                how: other_how,
+                ..
+            },
+        ) = (self, other)
+        else {
+            return None;
+        };
+        (name == other_name && how == other_how).then_some(units)
+    }
+}
+
+/// The first of the units, and how many others.
+fn seen_by(units: &[String]) -> String {
+    let first = units.first().map_or("", String::as_str);
+    match units.len().saturating_sub(1) {
+        0 => format!("`{first}` sees it"),
+        1 => format!("`{first}` and another unit see it"),
+        others => format!("`{first}` and {others} other units see it"),
+    }
+}
+
 /// What declarations a refusal is about, the first of them by name.
 fn by(declarations: &[String]) -> String {
     const TOLD: usize = 6;
@@ -302,6 +348,38 @@ fn quoted(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layout_is_told_once_for_all_units_that_see_it() {
+        let layout = |unit: &str, how: &str| Refusal::Layout {
+            units: vec![unit.to_owned()],
+            name: "struct sock".to_owned(),
+            how: how.to_owned(),
+        };
+        let told = |refusals: &[Refusal]| {
+            let merged = Refusals::merged(refusals.to_vec());
+            let told = merged.0.iter().map(|refusal| {
+                let text = refusal.to_string();
+                text.split(';').next().unwrap_or_default().to_owned()
+            });
+            told.collect::<Vec<String>>()
+        };
+        let (a, other) = (layout("a.c", "`x` is new"), layout("d.c", "`y` is new"));
+        let between = Refusal::NothingCompiled;
+        let (b, c) = (layout("b.c", "`x` is new"), layout("c.c", "`x` is new"));
+        assert_eq!(
+            told(&[a.clone(), b.clone()]),
+            ["`struct sock`, as `a.c` and another unit see it, is laid out anew (`x` is new)"]
+        );
+        assert_eq!(
+            told(&[a, between, b, other, c]),
+            [
+                "`struct sock`, as `a.c` and 2 other units see it, is laid out anew (`x` is new)",
+                "the fix changes nothing that this kernel is compiled from",
+                "`struct sock`, as `d.c` sees it, is laid out anew (`y` is new)",
+            ]
+        );
+    }
 
     #[test]
     fn a_wide_edit_is_told_with_what_it_declares() {

@@ -556,7 +556,7 @@ fn names(units: &[Unit]) -> String {
 }
 
 pub(crate) fn refused(refusals: Vec<Refusal>) -> FactoryError {
-    FactoryError::Refused(Refusals(refusals))
+    FactoryError::Refused(Refusals::merged(refusals))
 }
 
 fn extracted(

@@ -71,7 +71,7 @@ pub(crate) struct Changed {
 impl Changed {
     pub fn refusal(self, unit: &str) -> Refusal {
         Refusal::Layout {
-            unit: unit.to_owned(),
+            units: vec![unit.to_owned()],
             name: self.name,
             how: self.how,
         }
@@ -185,7 +185,7 @@ fn difference(name: &str, before: &Layout, after: &Layout) -> Option<String> {
                 return Some(format!("`{name}` moves{size}"));
             }
             Some(old) if old.kind != *kind => {
-                let old = &old.kind;
+                let (kind, old) = told_kinds(kind, &old.kind);
                 return Some(format!("`{name}` becomes `{kind}` from `{old}`{size}"));
             }
             Some(_) => {}
@@ -200,6 +200,18 @@ fn difference(name: &str, before: &Layout, after: &Layout) -> Option<String> {
         return Some(size.trim_start_matches(", ").to_owned());
     }
     (before.alignment != after.alignment).then(|| "its alignment changes".to_owned())
+}
+
+/// Two types in words, without what unnamed structures and enumerations hold, if they differ so too.
+fn told_kinds(one: &str, other: &str) -> (String, String) {
+    let short = |kind: &str| match (kind.find(" [("), kind.rfind(")]")) {
+        (Some(from), Some(to)) => format!("{}{}", &kind[..from], &kind[to + 2..]),
+        _ => kind.to_owned(),
+    };
+    match (short(one), short(other)) {
+        (one, other) if one != other => (one, other),
+        _ => (one.to_owned(), other.to_owned()),
+    }
 }
 
 /// Whether a new member is another name of one that stays, in a union with it: objects that were
@@ -523,6 +535,23 @@ mod tests {
             .status();
         assert!(gcc.unwrap().success());
         Layouts::of(&std::fs::read(output).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_unnamed_type_is_told_without_what_it_holds() {
+        let of = |member: &str| format!("struct s {{ {member}; int last; }};");
+        assert_eq!(
+            changes(
+                &of("enum { OFF, ON } state : 8"),
+                &of("unsigned char state")
+            ),
+            ["struct s: `state` becomes `unsigned char` from `enum of 4 bytes of 8 bits`"]
+        );
+        let told = changes(
+            &of("enum { OFF, ON } state"),
+            &of("enum { OFF, ON = 5 } state"),
+        );
+        assert!(told[0].contains("\"ON\", 5"), "{told:?}");
     }
 
     #[test]
