@@ -7,7 +7,8 @@
 //! places, sizes and types stay is for debug information to prove.
 //!
 //! Initialisers may name no member at all. So the members that they fill, one after another, have
-//! to be the same: of a union that is the first.
+//! to be the same: of a union that is the first. If one of them is declared in another way, whoever
+//! has an object of the type may be meant.
 
 use std::collections::HashSet;
 
@@ -40,6 +41,9 @@ pub struct Touched {
 pub struct Harmless {
     redefinition: Redefinition,
     touched: Vec<Name>,
+    /// Whether a member is declared in another way: who makes objects of the type may give it a
+    /// value without naming it.
+    is_redeclared: bool,
 }
 
 /// What is known of an edit from some of the units that see it.
@@ -149,6 +153,7 @@ impl Edit {
             if !kept {
                 continue;
             }
+            is_touched |= self.harmless.iter().any(|one| one.is_made_in(tokens));
             if self.harmless.iter().any(is_definition) {
                 mentions += 1;
                 continue;
@@ -176,6 +181,19 @@ impl Edit {
             }
         }
         tokens
+    }
+}
+
+impl Harmless {
+    /// Whether a text has the type as more than what a pointer points to, and that matters.
+    fn is_made_in(&self, tokens: &[Token]) -> bool {
+        const OTHERWISE: [Name; 3] = [word::STAR, word::SEMICOLON, word::OPEN_BRACE];
+        let tag = [self.redefinition.before[0].name, self.redefinition.name];
+        let mut words = tokens.windows(3);
+        self.is_redeclared
+            && words.any(|words| {
+                [words[0].name, words[1].name] == tag && !OTHERWISE.contains(&words[2].name)
+            })
     }
 }
 
@@ -215,8 +233,12 @@ impl Redefinition {
 
     /// For who has proven that the rest of the type stays as it is.
     pub fn harmless(&self, touched: &[String], names: &Names) -> Harmless {
+        let is_enum = self.before[0].name == word::ENUM;
+        let told = self.touched(names);
+        let is_redeclared = !is_enum && told.is_ok_and(|told| !told.other.is_empty());
         Harmless {
             redefinition: self.clone(),
+            is_redeclared,
             touched: touched.iter().map(|text| names.name(text)).collect(),
         }
     }

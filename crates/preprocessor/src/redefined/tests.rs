@@ -178,6 +178,25 @@ fn who_names_nothing_that_is_touched_does_not_differ() {
 }
 
 #[test]
+fn who_makes_an_object_with_a_member_of_another_type_is_touched() {
+    let ops = "struct table { int (*get)(int); };";
+    let with = |rest: &str| {
+        let unit =
+            format!("{ops} extern struct table *ops; int user(void) {{ return !ops; }} {rest}");
+        shows(&unit, &unit.replace("(int)", "(int, int)"))
+    };
+    assert_eq!(with(""), Shows::Not(2));
+    assert_eq!(with("int f(struct table *o) { return !o; }"), Shows::Not(3));
+    for maker in [
+        "int g(int a) { return a; } struct table own = { g };",
+        "struct own { struct table ops; }; int g(int a) { return a; } struct own own = { { g } };",
+        "typedef struct table ops_t; int g(int a) { return a; } ops_t own = { g };",
+    ] {
+        assert_eq!(with(maker), Shows::ByName, "{maker}");
+    }
+}
+
+#[test]
 fn a_new_function_is_used_by_new_text_only() {
     let before = "struct sock { int a; }; int f(struct sock *s, int dev) { return s->a + dev; }\n";
     let with = |inserted: &str| {
