@@ -137,15 +137,15 @@ impl FactoryError {
 pub struct Refusals(pub Vec<Refusal>);
 
 impl Refusals {
-    /// With one refusal for a type that several units see laid out anew in the same way.
+    /// With one refusal for a type that several units see changed in the same way.
     pub(crate) fn merged(refusals: Vec<Refusal>) -> Self {
         let mut merged: Vec<Refusal> = Vec::new();
         for refusal in refusals {
             let known = merged
                 .iter_mut()
-                .find_map(|known| known.same_layout(&refusal));
-            match (known, &refusal) {
-                (Some(known), Refusal::Layout { units, .. }) => known.extend(units.iter().cloned()),
+                .find_map(|known| known.units_of_the_same(&refusal));
+            match (known, refusal.seen_in()) {
+                (Some(known), Some(units)) => known.extend(units.iter().cloned()),
                 _ => merged.push(refusal),
             }
         }
@@ -213,6 +213,18 @@ pub enum Refusal {
     CalledAnew {
         unit: String,
         name: String,
+        how: String,
+    },
+    #[error(
+        "`{member}` of `{table}`, as {}, {how} with the fix; modules that were built elsewhere \
+         call it, or have functions there, in the old way: keep it as it is, and give what the fix \
+         needs another name",
+        seen_by(units)
+    )]
+    PointerCalledAnew {
+        units: Vec<String>,
+        table: String,
+        member: String,
         how: String,
     },
     #[error(
@@ -300,20 +312,41 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The units that see a type laid out anew, if another refusal tells the same of it.
-    fn same_layout(&mut self, other: &Self) -> Option<&mut Vec<String>> {
-        let (
-            Self::Layout { units, name, how },
-            Self::Layout {
-                name: other_name,
-                how: other_how,
-                ..
-            },
-        ) = (self, other)
-        else {
-            return None;
-        };
-        (name == other_name && how == other_how).then_some(units)
+    /// The units that see a type changed, where it is told of a type.
+    fn seen_in(&self) -> Option<&[String]> {
+        match self {
+            Self::Layout { units, .. } | Self::PointerCalledAnew { units, .. } => Some(units),
+            _ => None,
+        }
+    }
+
+    /// The units that see a type changed, if another refusal tells the same of it.
+    fn units_of_the_same(&mut self, other: &Self) -> Option<&mut Vec<String>> {
+        match (self, other) {
+            (
+                Self::Layout { units, name, how },
+                Self::Layout {
+                    name: of_other,
+                    how: other_how,
+                    ..
+                },
+            ) => (name == of_other && how == other_how).then_some(units),
+            (
+                Self::PointerCalledAnew {
+                    units,
+                    table,
+                    member,
+                    how,
+                },
+                Self::PointerCalledAnew {
+                    table: of_other,
+                    member: other_member,
+                    how: other_how,
+                    ..
+                },
+            ) => (table == of_other && member == other_member && how == other_how).then_some(units),
+            _ => None,
+        }
     }
 }
 

@@ -570,8 +570,8 @@ fn extracted(
     extraction.map_err(|error| unreadable(source, &error))
 }
 
-/// Data structures that the fix lays out anew, and exported functions that it lets be called in
-/// another way.
+/// Data structures that the fix lays out anew, and what it lets be called in another way though
+/// modules that were built elsewhere may call it: exported functions, and pointers to functions.
 fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal>, FactoryError> {
     if unit.original == unit.patched {
         return Ok(Vec::new());
@@ -588,7 +588,9 @@ fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal
         name: change.name,
         how: change.how,
     });
-    Ok(laid_out.chain(called).collect())
+    let pointers = before.pointers_called_anew(&after).into_iter();
+    let pointers = pointers.map(|change| change.refusal(&unit.source));
+    Ok(laid_out.chain(called).chain(pointers).collect())
 }
 
 /// All results, or the refusals of all units together.

@@ -31,6 +31,9 @@ pub(crate) struct Layouts {
     types: BTreeMap<String, Vec<Layout>>,
     /// By the function's name, those that other units can call.
     functions: BTreeMap<String, Prototype>,
+    /// By the structure's name and the member's, those that modules built elsewhere can call or
+    /// fill.
+    pointers: BTreeMap<(String, String), Prototype>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +76,26 @@ impl Changed {
         Refusal::Layout {
             units: vec![unit.to_owned()],
             name: self.name,
+            how: self.how,
+        }
+    }
+}
+
+/// A structure's member through which functions are called in another way with the fix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChangedPointer {
+    /// e.g. `struct proto_ops`.
+    table: String,
+    member: String,
+    how: String,
+}
+
+impl ChangedPointer {
+    pub fn refusal(self, unit: &str) -> Refusal {
+        Refusal::PointerCalledAnew {
+            units: vec![unit.to_owned()],
+            table: self.table,
+            member: self.member,
             how: self.how,
         }
     }
@@ -160,6 +183,16 @@ impl Layouts {
             Some(Changed { name, how })
         });
         functions.collect()
+    }
+
+    /// The pointers of both to functions that are called in another way.
+    pub fn pointers_called_anew(&self, patched: &Self) -> Vec<ChangedPointer> {
+        let pointers = self.pointers.iter().filter_map(|(place, before)| {
+            let how = before.difference(patched.pointers.get(place)?)?;
+            let (table, member) = place.clone();
+            Some(ChangedPointer { table, member, how })
+        });
+        pointers.collect()
     }
 }
 
@@ -262,6 +295,9 @@ fn read(bytes: &[u8]) -> Result<Layouts, Box<dyn std::error::Error>> {
         let mut entries = unit.entries();
         while let Some((_, entry)) = entries.next_dfs()? {
             if let Some((name, layout)) = layout(&dwarf, &unit, entry)? {
+                for (member, prototype) in prototype::pointers(&dwarf, &unit, entry)? {
+                    layouts.pointers.insert((name.clone(), member), prototype);
+                }
                 layouts.types.entry(name).or_default().push(layout);
             } else if let Some((name, prototype)) = prototype(&dwarf, &unit, entry)? {
                 layouts.functions.insert(name, prototype);
@@ -552,6 +588,50 @@ mod tests {
             &of("enum { OFF, ON = 5 } state"),
         );
         assert!(told[0].contains("\"ON\", 5"), "{told:?}");
+    }
+
+    #[test]
+    fn a_pointer_that_is_called_anew_counts_where_modules_may_have_it() {
+        let told = |header: &str, text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(header);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            let source = format!("#include \"{header}\"\nstruct ops ops;\n");
+            std::fs::write(folder.path().join("x.c"), source).unwrap();
+            let gcc = Command::new("gcc")
+                .current_dir(&folder)
+                .args(["-c", "-g", "-I.", "-o", "x.o", "x.c"])
+                .status();
+            assert!(gcc.unwrap().success());
+            Layouts::of(&std::fs::read(folder.path().join("x.o")).unwrap()).unwrap()
+        };
+        let how = |header: &str, before: &str, after: &str| {
+            let changed = told(header, before).pointers_called_anew(&told(header, after));
+            let told = changed
+                .into_iter()
+                .map(|one| one.refusal("x.c").to_string());
+            told.collect::<Vec<_>>().concat()
+        };
+        let ops = |get: &str| format!("struct ops {{ int (*{get}; int other; }};\n");
+        let named =
+            |get: &str| format!("typedef int {get};\nstruct ops {{ get_t *const get; }};\n");
+        let (before, after) = (ops("get)(int)"), ops("get)(int, long)"));
+        let wanted = "`get` of `struct ops`, as `x.c` sees it, takes 2 arguments where it took 1";
+        for header in ["include/net/x.h", "arch/x86/include/asm/x.h"] {
+            let told = how(header, &before, &after);
+            assert!(told.starts_with(wanted), "{told}");
+            let told = how(header, &named("get_t(int)"), &named("get_t(int, long)"));
+            assert!(told.starts_with(wanted), "{told}");
+            assert_eq!(how(header, &before, &ops("get)(unsigned)")), "");
+            assert_eq!(
+                how(header, &ops("*get)(int)"), &ops("*get)(int, long)")),
+                ""
+            );
+        }
+        for header in ["drivers/x/include/x.h", "net/x.h"] {
+            assert_eq!(how(header, &before, &after), "");
+        }
     }
 
     #[test]

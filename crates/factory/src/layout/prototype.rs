@@ -1,7 +1,10 @@
 //! How functions are called: what they take and give back, as it is passed.
 //!
 //! The fix is compiled with all callers that the kernel's source has. A function that is exported
-//! may have others, in modules that were built elsewhere and call it in the old way.
+//! may have others, in modules that were built elsewhere and call it in the old way; so may a
+//! pointer to a function that lies in a structure of the headers for such modules.
+
+use std::path::{Component, Path};
 
 use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, keyword, number, referred, text};
 
@@ -49,6 +52,11 @@ pub(super) fn prototype(
     let Some(name) = name.filter(|_| global) else {
         return Ok(None);
     };
+    Ok(Some((name, called(dwarf, unit, entry)?)))
+}
+
+/// How an entry with parameters is called.
+fn called(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_, '_>) -> gimli::Result<Prototype> {
     let mut takes = Vec::new();
     let mut tree = unit.entries_tree(Some(entry.offset()))?;
     let mut children = tree.root()?.children();
@@ -60,7 +68,98 @@ pub(super) fn prototype(
         }
     }
     let gives = passed(dwarf, unit, entry, 0)?;
-    Ok(Some((name, Prototype { takes, gives })))
+    Ok(Prototype { takes, gives })
+}
+
+/// The members of a structure that point to functions; none unless modules that are built elsewhere
+/// can have objects of it.
+pub(super) fn pointers(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+) -> gimli::Result<Vec<(String, Prototype)>> {
+    let mut found = Vec::new();
+    if entry.tag() != gimli::DW_TAG_structure_type || !is_for_modules(dwarf, unit, entry)? {
+        return Ok(found);
+    }
+    let mut tree = unit.entries_tree(Some(entry.offset()))?;
+    let mut children = tree.root()?.children();
+    while let Some(child) = children.next()? {
+        let member = child.entry();
+        if member.tag() == gimli::DW_TAG_member
+            && let Some(name) = text(dwarf, unit, member, gimli::DW_AT_name)?
+            && let Some(prototype) = pointed(dwarf, unit, member)?
+        {
+            found.push((name, prototype));
+        }
+    }
+    Ok(found)
+}
+
+/// How the function is called to which a member points, if it points to one.
+fn pointed(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    member: &Entry<'_, '_>,
+) -> gimli::Result<Option<Prototype>> {
+    let (mut next, mut is_pointer) = (referred(member)?, false);
+    for _ in 0..DEPTH_LIMIT {
+        let Some(offset) = next else {
+            break;
+        };
+        let kind = unit.entry(offset)?;
+        match kind.tag() {
+            gimli::DW_TAG_pointer_type if is_pointer => break,
+            gimli::DW_TAG_pointer_type => is_pointer = true,
+            gimli::DW_TAG_typedef | gimli::DW_TAG_const_type | gimli::DW_TAG_volatile_type => {}
+            gimli::DW_TAG_subroutine_type if is_pointer => {
+                return called(dwarf, unit, &kind).map(Some);
+            }
+            _ => break,
+        }
+        next = referred(&kind)?;
+    }
+    Ok(None)
+}
+
+/// Whether a type is declared in a header that distributions ship for modules built elsewhere.
+fn is_for_modules(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+) -> gimli::Result<bool> {
+    let (Some(number), Some(lines)) = (
+        number(entry, gimli::DW_AT_decl_file)?,
+        unit.line_program.as_ref(),
+    ) else {
+        return Ok(false);
+    };
+    let lines = lines.header();
+    let Some(file) = lines.file(u64::try_from(number).unwrap_or(u64::MAX)) else {
+        return Ok(false);
+    };
+    let mut path = std::path::PathBuf::new();
+    if let Some(folder) = file.directory(lines) {
+        let folder = dwarf.attr_string(unit, folder)?;
+        path.push(&*gimli::Reader::to_string_lossy(&folder)?);
+    }
+    let name = dwarf.attr_string(unit, file.path_name())?;
+    path.push(&*gimli::Reader::to_string_lossy(&name)?);
+    Ok(is_shipped(&path))
+}
+
+/// Of a path in a kernel's source: `include/…` and `arch/x86/include/…` are; of a whole path, what
+/// lies anywhere below an `include` may be.
+fn is_shipped(path: &Path) -> bool {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let names: Vec<_> = names.collect();
+    let Some(place) = names.iter().position(|name| *name == "include") else {
+        return false;
+    };
+    path.is_absolute() || place == 0 || place == 2 && names[0] == "arch"
 }
 
 /// The type of an entry, as far as it matters to who passes it: numbers of one size are the same.
