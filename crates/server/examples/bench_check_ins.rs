@@ -42,7 +42,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Connections, each of which carries its part of the machines: as many check in at the same
 /// moment.
-const CONNECTIONS: usize = 1024;
+const CONNECTIONS: usize = 2048;
 
 const MACHINES: usize = 16384;
 
