@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test releases holes bench bench-check-ins bench-million bench-year bench-coverage bench-rollout bench-agent dist lint setup programs
+.PHONY: demo test releases holes bench bench-check-ins bench-million bench-year bench-coverage bench-rollout bench-agent dist dist-agent lint setup programs
 
 # The toolchain that scripts/setup found or installed: a newer Cargo first in the path.
 CARGO := scripts/cargo
@@ -63,15 +63,17 @@ bench-year: setup
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_year $(or $(MACHINES),2000)
 
 ## Print what the agent costs a machine: memory, wake-ups, and time beside a bare insmod.
-bench-agent: programs dist
+bench-agent: programs dist-agent
 	@scripts/step "compiling the benchmark" $(CARGO) build --workspace --example bench_agent
 	@target/x86_64-unknown-linux-gnu/debug/examples/bench_agent target/x86_64-unknown-linux-gnu/dist/livepatch
 
 ## Make the programs for shipping: a small `livepatch` in target/x86_64-unknown-linux-gnu/dist, and a
 ## quick `suture` in release beside it.
-dist: setup
-	@scripts/step "compiling the agent for shipping" $(CARGO) build --profile dist -p suture-agent --bins
+dist: dist-agent
 	@scripts/step "compiling the service for shipping" $(CARGO) build --release -p suture --bins
+
+dist-agent: setup
+	@scripts/step "compiling the agent for shipping" $(CARGO) build --profile dist -p suture-agent --bins
 
 programs: setup
 	@scripts/step "compiling Suture" $(CARGO) build --workspace --bins
