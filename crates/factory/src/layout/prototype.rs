@@ -4,9 +4,9 @@
 //! may have others, in modules that were built elsewhere and call it in the old way; so may a
 //! pointer to a function that lies in a structure of the headers for such modules.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, keyword, number, referred, text};
+use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, keyword, number, referred, string, text};
 
 /// What a function gives back that gives back nothing.
 const NOTHING: &str = "nothing";
@@ -138,14 +138,14 @@ fn is_for_modules(
     let Some(file) = lines.file(u64::try_from(number).unwrap_or(u64::MAX)) else {
         return Ok(false);
     };
-    let mut path = std::path::PathBuf::new();
-    if let Some(folder) = file.directory(lines) {
-        let folder = dwarf.attr_string(unit, folder)?;
-        path.push(&*gimli::Reader::to_string_lossy(&folder)?);
-    }
-    let name = dwarf.attr_string(unit, file.path_name())?;
-    path.push(&*gimli::Reader::to_string_lossy(&name)?);
-    Ok(is_shipped(&path))
+    let folder = file.directory(lines);
+    let folder = folder
+        .map(|folder| string(dwarf, unit, folder))
+        .transpose()?;
+    let name = string(dwarf, unit, file.path_name())?;
+    Ok(is_shipped(
+        &PathBuf::from(folder.unwrap_or_default()).join(name),
+    ))
 }
 
 /// Of a path in a kernel's source: `include/…` and `arch/x86/include/…` are; of a whole path, what

@@ -32,7 +32,7 @@ const ROW_BUFFER: usize = 256;
 const PAGE_SIZE: u32 = 2048;
 
 /// Memory in which the connection that writes keeps pages of the file, at most, in negative KiB
-/// (source: SQLite's `PRAGMA cache_size`): those of some 100,000 machines. It takes what it needs.
+/// (source: SQLite's `PRAGMA cache_size`): those of some 65,000 machines. It takes what it needs.
 const WRITER_CACHE: &str = "-32768";
 
 /// Connections that read at the same time.
