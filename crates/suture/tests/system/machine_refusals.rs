@@ -1,6 +1,6 @@
 //! What a machine does not load, whoever offers it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use suture::scenario::{Guest, Probe, SECCOMP};
 use suture_factory::sha256_hex;
@@ -40,19 +40,27 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
     );
     assert_nothing_loaded(&guest);
 
-    // A module altered by one byte where it is served from.
+    // A module altered by one byte where it is served from. The daemon tries again by itself soon
+    // after a refusal, so nothing may be in order even for a moment: it is altered before the
+    // server has it.
     site.build_seccomp("2.1", "second")?;
-    site.vendor.publish_untested("second")?;
-    let served = served_module(&site, "2.1")?;
-    let good = std::fs::read(&served)?;
+    let (repository, next) = (site.vendor.path("repository"), site.vendor.path("next"));
+    copy_folder(&repository, &next)?;
+    let keys = ["--untested", "--repository", "next", "--keys", "keys"];
+    site.vendor
+        .suture(&[&["publish", "second"], &keys[..]].concat())?;
+    let altered = module_in(&next, "2.1")?;
+    let good = std::fs::read(&altered)?;
     let mut bad = good.clone();
     bad[good.len() / 2] ^= 1;
-    std::fs::write(&served, bad)?;
+    std::fs::write(&altered, bad)?;
+    std::fs::rename(&repository, site.vendor.path("before"))?;
+    std::fs::rename(&next, &repository)?;
     assert_refused(&guest.livepatch(&["refresh"])?, &["_2.1.ko"]);
     assert_nothing_loaded(&guest);
 
-    // Metadata whose time is over. The daemon tries again by itself, so nothing may be in order
-    // even for a moment.
+    // Metadata whose time is over. The good module is put back when a round that may have begun
+    // before is over, which the first refresh waits for.
     let refresh = [
         "repository",
         "refresh",
@@ -63,7 +71,8 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
     ];
     let expired = [&refresh[..], &["--timestamp-expires-secs", "-60"]].concat();
     site.vendor.suture(&expired)?;
-    std::fs::write(&served, good)?;
+    assert_refused(&guest.livepatch(&["refresh"])?, &["timestamp", "expired"]);
+    std::fs::write(module_in(&repository, "2.1")?, good)?;
     assert_refused(&guest.livepatch(&["refresh"])?, &["timestamp", "expired"]);
     assert_nothing_loaded(&guest);
     assert_eq!(guest.ask(&probe)?, Verdict::Open);
@@ -147,12 +156,11 @@ fn a_kernel_that_wants_its_own_signatures_says_how_to_enrol_a_key() -> anyhow::R
     server.stop()
 }
 
-/// The file of a version's module in the repository's folder.
-fn served_module(site: &Site, version: &str) -> anyhow::Result<PathBuf> {
-    let targets = site.vendor.path("repository/targets");
+/// The file of a version's module in a repository's folder.
+fn module_in(repository: &Path, version: &str) -> anyhow::Result<PathBuf> {
     let end = format!("_{version}.ko");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(targets)? {
+    for entry in std::fs::read_dir(repository.join("targets"))? {
         let path = entry?.path();
         if path.to_string_lossy().ends_with(&end) {
             found.push(path);
