@@ -54,6 +54,11 @@ async fn the_cap_holds_under_concurrent_check_ins() {
     story::the_cap_holds_under_concurrent_check_ins(&two_doors().await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_comes_back_is_not_released() {
+    story::who_comes_back_is_not_released(&two_doors().await).await;
+}
+
 #[tokio::test]
 async fn a_refused_check_in_fails_alone() {
     let (store, address) = empty().await;

@@ -20,6 +20,15 @@ async fn empty() -> (SqliteStore, TempDir) {
     (store, folder)
 }
 
+/// The same database as two processes hold it.
+async fn two_doors() -> ([Arc<dyn Store>; 2], TempDir) {
+    let (service, folder) = empty().await;
+    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
+        .await
+        .unwrap();
+    ([Arc::new(service), Arc::new(other_process)], folder)
+}
+
 #[tokio::test]
 async fn the_story_of_every_database() {
     let (store, _folder) = empty().await;
@@ -28,32 +37,26 @@ async fn the_story_of_every_database() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_limit_holds_under_concurrent_enrolments() {
-    let (service, folder) = empty().await;
-    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
-        .await
-        .unwrap();
-    let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
+    let (stores, _folder) = two_doors().await;
     story::the_limit_holds_under_concurrent_enrolments(&stores).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_cap_holds_under_concurrent_check_ins() {
-    let (service, folder) = empty().await;
-    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
-        .await
-        .unwrap();
-    let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
+    let (stores, _folder) = two_doors().await;
     story::the_cap_holds_under_concurrent_check_ins(&stores).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_word_counts_in_one_look() {
-    let (service, folder) = empty().await;
-    let other_process = SqliteStore::open(&folder.path().join("suture.db"))
-        .await
-        .unwrap();
-    let stores: [Arc<dyn Store>; 2] = [Arc::new(service), Arc::new(other_process)];
+    let (stores, _folder) = two_doors().await;
     story::each_word_counts_in_one_look(&stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_comes_back_is_not_released() {
+    let (stores, _folder) = two_doors().await;
+    story::who_comes_back_is_not_released(&stores).await;
 }
 
 #[tokio::test]

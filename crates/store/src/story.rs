@@ -29,7 +29,7 @@ use suture_kernel::{BuildId, KernelBuild};
 use suture_protocol::MachineId;
 
 pub use rollouts::{Moved, after_a_move, before_a_move};
-pub use together::{REFUSED_AGENT, a_refused_check_in_fails_alone};
+pub use together::{REFUSED_AGENT, a_refused_check_in_fails_alone, who_comes_back_is_not_released};
 
 use crate::{
     Account, AccountToken, Action, Actor, CheckIn, Enrolment, FailureText, IssuedToken,
