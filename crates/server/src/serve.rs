@@ -156,8 +156,7 @@ fn bind(
     listen: SocketAddr,
     handle: Handle<SocketAddr>,
 ) -> io::Result<(Server<SocketAddr>, SocketAddr)> {
-    let listener = TcpListener::bind(listen)?;
-    listener.set_nonblocking(true)?;
+    let listener = listener(listen)?;
     let address = listener.local_addr()?;
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
     server
@@ -165,6 +164,17 @@ fn bind(
         .http1()
         .header_read_timeout(HEAD_TIMEOUT);
     Ok((server.first_request_timeout(HEAD_TIMEOUT), address))
+}
+
+/// With room for as many that wait as the kernel grants (`net.core.somaxconn`, 4096 by default);
+/// the standard library asks for 128. Whoever finds no room tries again a second later, and a
+/// fleet comes back all at once.
+fn listener(listen: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(listen)?;
+    // Called again it changes the room alone (source: Linux, inet_listen).
+    rustix::net::listen(&listener, i32::MAX)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Serves until the server's handle says stop.
@@ -182,4 +192,22 @@ async fn run(
     let served = server.acceptor(acceptor).serve(service).await;
     watcher.abort();
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Nobody is accepted: all wait in the kernel's queue, and none has to try again.
+    #[test]
+    fn a_fleet_that_comes_back_at_once_finds_room() {
+        let listener = listener("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10));
+        let waiting = (0..300).map_while(|number| connect(number).ok());
+        assert_eq!(waiting.collect::<Vec<_>>().len(), 300);
+    }
 }
