@@ -190,7 +190,7 @@ impl Layouts {
     /// The pointers of both to functions that are called in another way.
     pub fn pointers_called_anew(&self, patched: &Self) -> Vec<ChangedPointer> {
         let pointers = self.pointers.iter().filter_map(|(place, before)| {
-            let how = before.difference(patched.pointers.get(place)?)?;
+            let how = before.either_difference(patched.pointers.get(place)?)?;
             let (table, member) = place.clone();
             Some(ChangedPointer { table, member, how })
         });

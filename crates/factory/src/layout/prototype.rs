@@ -11,6 +11,10 @@ use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, keyword, number, referred, string, 
 /// What a function gives back that gives back nothing.
 const NOTHING: &str = "nothing";
 
+/// How much deeper a function lies than the pointer to it: functions that take functions are followed
+/// a few times, as each may take many.
+const FUNCTION: usize = DEPTH_LIMIT / 4;
+
 /// The types that a function takes and gives back, in words that tell how each is passed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Prototype {
@@ -21,19 +25,43 @@ pub(super) struct Prototype {
 impl Prototype {
     /// What callers that were built for this one would do wrong with another.
     pub fn difference(&self, after: &Self) -> Option<String> {
+        // Who expected nothing does not look.
+        let matters = self.gives != NOTHING;
+        self.taken(after)
+            .or_else(|| self.given(after).filter(|_| matters))
+    }
+
+    /// What callers or functions that were built for this one would do wrong with another: of a
+    /// pointer either may be.
+    pub fn either_difference(&self, after: &Self) -> Option<String> {
+        self.taken(after).or_else(|| self.given(after))
+    }
+
+    fn taken(&self, after: &Self) -> Option<String> {
         let (before, now) = (self.takes.len(), after.takes.len());
         if before != now {
             return Some(format!("takes {now} arguments where it took {before}"));
         }
         let mut pairs = self.takes.iter().zip(&after.takes).zip(1..);
-        if let Some(((old, new), number)) = pairs.find(|((old, new), _)| old != new) {
-            let how = format!("takes {new} as argument {number} where it took {old}");
-            return Some(how);
-        }
+        let ((old, new), number) = pairs.find(|((old, new), _)| old != new)?;
+        Some(format!(
+            "takes {new} as argument {number} where it took {old}"
+        ))
+    }
+
+    fn given(&self, after: &Self) -> Option<String> {
         let (old, new) = (&self.gives, &after.gives);
-        // Who expected nothing does not look.
-        let matters = old != new && old != NOTHING;
-        matters.then(|| format!("gives back {new} where it gave {old}"))
+        (old != new).then(|| format!("gives back {new} where it gave {old}"))
+    }
+
+    /// The function in words, as who passes a pointer to it sees it.
+    fn in_words(&self) -> String {
+        let Self { takes, gives } = self;
+        let takes = match takes.as_slice() {
+            [] => NOTHING.to_owned(),
+            takes => takes.join(", "),
+        };
+        format!("a pointer to a function of {takes} that gives back {gives}")
     }
 }
 
@@ -52,74 +80,121 @@ pub(super) fn prototype(
     let Some(name) = name.filter(|_| global) else {
         return Ok(None);
     };
-    Ok(Some((name, called(dwarf, unit, entry)?)))
+    Ok(Some((name, called(dwarf, unit, entry, 0)?)))
 }
 
 /// How an entry with parameters is called.
-fn called(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_, '_>) -> gimli::Result<Prototype> {
+fn called(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+    depth: usize,
+) -> gimli::Result<Prototype> {
     let mut takes = Vec::new();
     let mut tree = unit.entries_tree(Some(entry.offset()))?;
     let mut children = tree.root()?.children();
     while let Some(child) = children.next()? {
         match child.entry().tag() {
-            gimli::DW_TAG_formal_parameter => takes.push(passed(dwarf, unit, child.entry(), 0)?),
+            gimli::DW_TAG_formal_parameter => {
+                takes.push(passed(dwarf, unit, child.entry(), depth)?);
+            }
             gimli::DW_TAG_unspecified_parameters => takes.push("any more".to_owned()),
             _ => {}
         }
     }
-    let gives = passed(dwarf, unit, entry, 0)?;
+    let gives = passed(dwarf, unit, entry, depth)?;
     Ok(Prototype { takes, gives })
 }
 
-/// The members of a structure that point to functions; none unless modules that are built elsewhere
-/// can have objects of it.
+/// The members of a structure or union that point to functions, those within unnamed ones as
+/// `outer.inner`; none unless modules that are built elsewhere can have objects of it.
 pub(super) fn pointers(
     dwarf: &Dwarf<'_>,
     unit: &Unit<'_>,
     entry: &Entry<'_, '_>,
 ) -> gimli::Result<Vec<(String, Prototype)>> {
     let mut found = Vec::new();
-    if entry.tag() != gimli::DW_TAG_structure_type || !is_for_modules(dwarf, unit, entry)? {
-        return Ok(found);
-    }
-    let mut tree = unit.entries_tree(Some(entry.offset()))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        let member = child.entry();
-        if member.tag() == gimli::DW_TAG_member
-            && let Some(name) = text(dwarf, unit, member, gimli::DW_AT_name)?
-            && let Some(prototype) = pointed(dwarf, unit, member)?
-        {
-            found.push((name, prototype));
-        }
+    if keyword(entry.tag()).is_some() && is_for_modules(dwarf, unit, entry)? {
+        members_pointing(dwarf, unit, entry.offset(), "", 0, &mut found)?;
     }
     Ok(found)
 }
 
-/// How the function is called to which a member points, if it points to one.
-fn pointed(
+/// Adds a type's members that point to functions. `outer` is what the members' names begin with.
+fn members_pointing(
     dwarf: &Dwarf<'_>,
     unit: &Unit<'_>,
-    member: &Entry<'_, '_>,
-) -> gimli::Result<Option<Prototype>> {
-    let (mut next, mut is_pointer) = (referred(member)?, false);
+    offset: gimli::UnitOffset,
+    outer: &str,
+    depth: usize,
+    found: &mut Vec<(String, Prototype)>,
+) -> gimli::Result<()> {
+    let mut tree = unit.entries_tree(Some(offset))?;
+    let mut children = tree.root()?.children();
+    while let Some(child) = children.next()? {
+        let member = child.entry();
+        if member.tag() != gimli::DW_TAG_member {
+            continue;
+        }
+        let name = text(dwarf, unit, member, gimli::DW_AT_name)?;
+        let place = match name {
+            Some(name) => format!("{outer}{name}"),
+            None => outer.trim_end_matches('.').to_owned(),
+        };
+        match held(dwarf, unit, member, depth)? {
+            Held::Function(prototype) => found.push((place, prototype)),
+            Held::Unnamed(inner) if depth < DEPTH_LIMIT => {
+                let outer = match place.as_str() {
+                    "" => String::new(),
+                    place => format!("{place}."),
+                };
+                members_pointing(dwarf, unit, inner, &outer, depth + 1, found)?;
+            }
+            Held::Unnamed(_) | Held::Other => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a member is, or an array of it has.
+enum Held {
+    /// A pointer to a function.
+    Function(Prototype),
+    /// A structure or union without a name.
+    Unnamed(gimli::UnitOffset),
+    Other,
+}
+
+fn held(
+    dwarf: &Dwarf<'_>,
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+    depth: usize,
+) -> gimli::Result<Held> {
+    let (mut next, mut is_pointer) = (referred(entry)?, false);
     for _ in 0..DEPTH_LIMIT {
         let Some(offset) = next else {
             break;
         };
         let kind = unit.entry(offset)?;
         match kind.tag() {
-            gimli::DW_TAG_pointer_type if is_pointer => break,
-            gimli::DW_TAG_pointer_type => is_pointer = true,
             gimli::DW_TAG_typedef | gimli::DW_TAG_const_type | gimli::DW_TAG_volatile_type => {}
             gimli::DW_TAG_subroutine_type if is_pointer => {
-                return called(dwarf, unit, &kind).map(Some);
+                return called(dwarf, unit, &kind, depth + FUNCTION).map(Held::Function);
+            }
+            _ if is_pointer => break,
+            gimli::DW_TAG_pointer_type => is_pointer = true,
+            gimli::DW_TAG_array_type => {}
+            gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type
+                if text(dwarf, unit, &kind, gimli::DW_AT_name)?.is_none() =>
+            {
+                return Ok(Held::Unnamed(offset));
             }
             _ => break,
         }
         next = referred(&kind)?;
     }
-    Ok(None)
+    Ok(Held::Other)
 }
 
 /// Whether a type is declared in a header that distributions ship for modules built elsewhere.
@@ -176,6 +251,9 @@ fn passed(
     let name = text(dwarf, unit, &kind, gimli::DW_AT_name)?;
     match (kind.tag(), name) {
         (gimli::DW_TAG_pointer_type, _) => {
+            if let Held::Function(function) = held(dwarf, unit, entry, depth)? {
+                return Ok(function.in_words());
+            }
             let to = passed(dwarf, unit, &kind, depth + 1)?;
             let named = ["struct ", "union "]
                 .iter()

@@ -79,6 +79,42 @@ fn a_pointer_that_is_called_anew_counts_where_modules_may_have_it() {
     for header in ["drivers/x/include/x.h", "net/x.h"] {
         assert_eq!(how(header, &before, &after), "");
     }
+    // Where a module's function is called by code that now looks at what it never gave.
+    let nothing = ops("get)(int)").replace("int (*get", "void (*get");
+    let told = how("include/x.h", &nothing, &before);
+    assert!(told.contains("gives back a number of 4 bytes where it gave nothing"));
+    // However it lies in the structure.
+    for (within, place) in [
+        (
+            "struct ops { union { int (*get)(int); long n; }; };\n",
+            "get",
+        ),
+        (
+            "struct ops { struct { int (*get)(int); } at[2]; };\n",
+            "at.get",
+        ),
+        ("struct ops { int (*get[4])(int); };\n", "get"),
+        (
+            "typedef struct { struct { int (*get)(int); }; } t;\nstruct ops { t of; };\n",
+            "of.get",
+        ),
+    ] {
+        let told = how(
+            "include/x.h",
+            within,
+            &within.replace("(int)", "(int, long)"),
+        );
+        let wanted = format!("`{place}` of `struct ops`, as `x.c` sees it, takes 2 arguments");
+        assert!(told.starts_with(&wanted), "{told}");
+        assert_eq!(
+            how(
+                "include/x.h",
+                within,
+                &within.replace("(int)", "(unsigned)")
+            ),
+            ""
+        );
+    }
 }
 
 #[test]
@@ -255,6 +291,21 @@ fn a_function_that_is_called_in_another_way_is_told() {
     for same in ["unsigned", "enum e"] {
         assert_eq!(with("int k", &format!("{same} k")), "");
     }
+    let function = |text: &str| {
+        let unit = |text: &str| compiled(&format!("{BEFORE} void walk({text}) {{}}"));
+        let changed = unit("int (*each)(struct s *, long)").called_anew(&unit(text));
+        let told = changed.into_iter().map(|one| one.how);
+        told.collect::<Vec<_>>().concat()
+    };
+    assert_eq!(
+        function("int (*each)(struct s *)"),
+        "takes a pointer to a function of struct s * that gives back a number of 4 bytes as \
+         argument 1 where it took a pointer to a function of struct s *, a number of 8 bytes that \
+         gives back a number of 4 bytes"
+    );
+    assert!(function("void (*each)(struct s *, long)").contains("gives back nothing"));
+    assert_eq!(function("int (*visit)(struct s *, unsigned long)"), "");
+    assert!(function("void *each").contains("takes a pointer as"));
     assert_eq!(with("u64 n", "const u64 n"), "");
     assert_eq!(
         with("void done(enum e e) {}", "int done(int e) { return e; }"),
