@@ -10,7 +10,6 @@ use suture_advisory::{CveId, PatchVersion};
 use suture_differ::{
     Extracted, ExtractedFunction, Extraction, FunctionStatus, LeftOut, TableEntry, TableError,
 };
-use suture_kernel::symvers::Symvers;
 use suture_kernel::{LivepatchAbi, ObjectName};
 
 use crate::added::{self, Added};
@@ -24,7 +23,7 @@ use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files;
 use crate::fix::{self, Fix};
 use crate::glue::{Glue, GlueFunction};
-use crate::layout::Layouts;
+use crate::layout;
 use crate::link;
 use crate::needed_modules::NeededModules;
 use crate::opened_kernel::{Facts, LIVEPATCH_HEADER, OpenedKernel, parse};
@@ -76,6 +75,9 @@ pub(crate) struct ExtractedUnit {
 /// An extracted object, and the table of what the kernel fills in.
 type Split = (Vec<u8>, Vec<TableEntry>);
 
+/// Units that are looked at within seconds.
+const FEW: usize = 200;
+
 /// A unit compiled with and without the fix.
 type Both = (Unit, Vec<u8>, Vec<u8>);
 
@@ -112,6 +114,9 @@ impl Job<'_> {
             units,
         } = self.apply(fixes, plan, named)?;
         let mut both = self.compile_edited(units, &copy)?;
+        if reach.includers.len() > FEW {
+            self.refuse_early(&both)?;
+        }
         both.extend(self.compile_includers(&reach, &patched, &copy)?);
         let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
         for (unit, original, patched) in both {
@@ -193,6 +198,18 @@ impl Job<'_> {
             patched,
             units,
         })
+    }
+
+    /// What is certain to be refused is told before many units are looked at, which takes minutes.
+    fn refuse_early(&self, edited: &[Both]) -> Result<(), FactoryError> {
+        let mut refusals = Vec::new();
+        for (unit, original, patched) in edited {
+            refusals.extend(layout::laid_out_anew(&unit.source, original, patched)?);
+        }
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(refused(refusals)),
+        }
     }
 
     fn compile_edited(
@@ -378,7 +395,7 @@ impl Job<'_> {
         {
             extraction = Extraction::Patch(patch);
         }
-        let mut refusals = layout_refusals(compiled, &facts.symvers)?;
+        let mut refusals = layout::refusals(source, object, bytes, &facts.symvers)?;
         let declared = Declared::of(&parse(source, &compiled.patched)?);
         refusals.extend(self.abi()?.refusals(source, &declared));
         let patch = match extraction {
@@ -568,29 +585,6 @@ fn extracted(
 ) -> Result<Extraction, FactoryError> {
     let extraction = suture_differ::extract(original, patched, object, name, resolver);
     extraction.map_err(|error| unreadable(source, &error))
-}
-
-/// Data structures that the fix lays out anew, and what it lets be called in another way though
-/// modules that were built elsewhere may call it: exported functions, and pointers to functions.
-fn layout_refusals(unit: &CompiledUnit, symvers: &Symvers) -> Result<Vec<Refusal>, FactoryError> {
-    if unit.original == unit.patched {
-        return Ok(Vec::new());
-    }
-    let read = |bytes: &[u8]| Layouts::of_unit(&unit.source, bytes);
-    let (before, after) = (read(&unit.original)?, read(&unit.patched)?);
-    let changed = before.changed(&after).into_iter();
-    let laid_out = changed.map(|change| change.refusal(&unit.source));
-    let exporter = |name: &str| symvers.exporter(name).map(|export| &export.module);
-    let called = before.called_anew(&after).into_iter();
-    let called = called.filter(|change| exporter(&change.name) == Some(&unit.object));
-    let called = called.map(|change| Refusal::CalledAnew {
-        unit: unit.source.clone(),
-        name: change.name,
-        how: change.how,
-    });
-    let pointers = before.pointers_called_anew(&after).into_iter();
-    let pointers = pointers.map(|change| change.refusal(&unit.source));
-    Ok(laid_out.chain(called).chain(pointers).collect())
 }
 
 /// All results, or the refusals of all units together.

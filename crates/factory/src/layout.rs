@@ -6,6 +6,7 @@
 //! unit tells the layouts before and after.
 
 mod prototype;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 
 use crate::error::{FactoryError, Refusal};
 use prototype::{Prototype, prototype};
+pub(crate) use refusals::{laid_out_anew, refusals};
 
 /// Deepest nesting of types that is followed; C code has a handful.
 const DEPTH_LIMIT: usize = 32;
