@@ -116,12 +116,11 @@ pub async fn run(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Lo
 
 async fn load(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Load, Vec<u8>)> {
     let body = Bytes::from(serde_json::to_vec(&request()?)?);
+    let opening = (0..machines.connections)
+        .map(|number| tokio::spawn(open(address, machines.clone(), number, body.clone())));
     let mut services = Vec::new();
-    for _ in 0..machines.connections {
-        let stream = TokioIo::new(TcpStream::connect(address).await?);
-        let (service, connection) = http1::handshake(stream).await?;
-        tokio::spawn(connection);
-        services.push(service);
+    for service in opening.collect::<Vec<_>>() {
+        services.push(service.await??);
     }
     let (begun, cpu) = (Instant::now(), cpu_time()?);
     let connections = services.into_iter().enumerate().map(|(number, service)| {
@@ -138,6 +137,38 @@ async fn load(address: SocketAddr, machines: &Machines) -> anyhow::Result<(Load,
     let (took, cpu) = (begun.elapsed(), cpu_time()?.saturating_sub(cpu));
     times.sort_unstable();
     Ok((Load { times, took, cpu }, answer))
+}
+
+/// A connection that was answered once: that the service takes thousands of new ones is no part of
+/// the time that machines wait.
+async fn open(
+    address: SocketAddr,
+    machines: Machines,
+    number: usize,
+    body: Bytes,
+) -> anyhow::Result<SendRequest<Body>> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut service, connection) = http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let secret = (machines.secret)(number % machines.number);
+    ask(&mut service, &secret, body).await?;
+    Ok(service)
+}
+
+/// Checks in, and gives the answer's body.
+async fn ask(
+    service: &mut SendRequest<Body>,
+    secret: &MachineSecret,
+    body: Bytes,
+) -> anyhow::Result<Bytes> {
+    let request = Request::post("/v1/check-in")
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .header(AUTHORIZATION, format!("Bearer {}", secret.expose()))
+        .body(Body::from(body))?;
+    let answered = service.send_request(request).await?;
+    anyhow::ensure!(answered.status().is_success(), "{answered:?}");
+    Ok(to_bytes(Body::new(answered.into_body()), MAX_ANSWER).await?)
 }
 
 /// One of the connections: takes every so-manieth machine.
@@ -194,14 +225,7 @@ impl Connection {
             if self.begun.elapsed() >= self.machines.time {
                 break;
             }
-            let request = Request::post("/v1/check-in")
-                .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .header(AUTHORIZATION, format!("Bearer {}", secret.expose()))
-                .body(Body::from(body.clone()))?;
-            let answered = service.send_request(request).await?;
-            anyhow::ensure!(answered.status().is_success(), "{answered:?}");
-            let bytes = to_bytes(Body::new(answered.into_body()), MAX_ANSWER).await?;
+            let bytes = ask(&mut service, &secret, body.clone()).await?;
             answer = bytes.to_vec();
             times.push(due.elapsed());
         }
