@@ -115,7 +115,7 @@ impl Job<'_> {
         } = self.apply(fixes, plan, named)?;
         let mut both = self.compile_edited(units, &copy)?;
         if reach.includers.len() > FEW {
-            self.refuse_early(&both)?;
+            refuse_early(&both)?;
         }
         both.extend(self.compile_includers(&reach, &patched, &copy)?);
         let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
@@ -198,18 +198,6 @@ impl Job<'_> {
             patched,
             units,
         })
-    }
-
-    /// What is certain to be refused is told before many units are looked at, which takes minutes.
-    fn refuse_early(&self, edited: &[Both]) -> Result<(), FactoryError> {
-        let mut refusals = Vec::new();
-        for (unit, original, patched) in edited {
-            refusals.extend(layout::laid_out_anew(&unit.source, original, patched)?);
-        }
-        match refusals.is_empty() {
-            true => Ok(()),
-            false => Err(refused(refusals)),
-        }
     }
 
     fn compile_edited(
@@ -585,6 +573,18 @@ fn extracted(
 ) -> Result<Extraction, FactoryError> {
     let extraction = suture_differ::extract(original, patched, object, name, resolver);
     extraction.map_err(|error| unreadable(source, &error))
+}
+
+/// What is certain to be refused is told before many units are looked at, which takes minutes.
+fn refuse_early(edited: &[Both]) -> Result<(), FactoryError> {
+    let mut refusals = Vec::new();
+    for (unit, original, patched) in edited {
+        refusals.extend(layout::laid_out_anew(&unit.source, original, patched)?);
+    }
+    match refusals.is_empty() {
+        true => Ok(()),
+        false => Err(refused(refusals)),
+    }
 }
 
 /// All results, or the refusals of all units together.

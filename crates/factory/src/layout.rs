@@ -357,10 +357,7 @@ fn members(
     depth: usize,
 ) -> gimli::Result<Vec<Member>> {
     let mut found = Vec::new();
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        let entry = child.entry();
+    each_child(unit, offset, |entry| {
         let name = text(dwarf, unit, entry, gimli::DW_AT_name)?;
         if entry.tag() == gimli::DW_TAG_enumerator {
             found.push(Member {
@@ -390,7 +387,8 @@ fn members(
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 
@@ -496,31 +494,42 @@ fn parameters(
     depth: usize,
 ) -> gimli::Result<Vec<String>> {
     let mut found = Vec::new();
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        match (child.entry().tag(), referred(child.entry())?) {
+    each_child(unit, offset, |entry| {
+        match (entry.tag(), referred(entry)?) {
             (gimli::DW_TAG_formal_parameter, Some(kind)) => {
                 found.push(type_name(dwarf, unit, kind, pointers, depth)?);
             }
             (gimli::DW_TAG_unspecified_parameters, _) => found.push("...".to_owned()),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 
 fn bounds(unit: &Unit<'_>, offset: gimli::UnitOffset) -> gimli::Result<Vec<i128>> {
     let mut found = Vec::new();
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        let entry = child.entry();
+    each_child(unit, offset, |entry| {
         let last = number(entry, gimli::DW_AT_upper_bound)?;
         let count = number(entry, gimli::DW_AT_count)?;
         found.push(count.or(last.map(|last| last + 1)).unwrap_or_default());
-    }
+        Ok(())
+    })?;
     Ok(found)
+}
+
+/// Looks at the entries right below one.
+fn each_child<'a>(
+    unit: &Unit<'a>,
+    offset: gimli::UnitOffset,
+    mut look: impl FnMut(&Entry<'a, '_>) -> gimli::Result<()>,
+) -> gimli::Result<()> {
+    let mut tree = unit.entries_tree(Some(offset))?;
+    let mut children = tree.root()?.children();
+    while let Some(child) = children.next()? {
+        look(child.entry())?;
+    }
+    Ok(())
 }
 
 fn referred(entry: &Entry<'_, '_>) -> gimli::Result<Option<gimli::UnitOffset>> {

@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, keyword, number, referred, string, text};
+use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, each_child, keyword, number, referred, string, text};
 
 /// What a function gives back that gives back nothing.
 const NOTHING: &str = "nothing";
@@ -91,17 +91,14 @@ fn called(
     depth: usize,
 ) -> gimli::Result<Prototype> {
     let mut takes = Vec::new();
-    let mut tree = unit.entries_tree(Some(entry.offset()))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        match child.entry().tag() {
-            gimli::DW_TAG_formal_parameter => {
-                takes.push(passed(dwarf, unit, child.entry(), depth)?);
-            }
+    each_child(unit, entry.offset(), |child| {
+        match child.tag() {
+            gimli::DW_TAG_formal_parameter => takes.push(passed(dwarf, unit, child, depth)?),
             gimli::DW_TAG_unspecified_parameters => takes.push("any more".to_owned()),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     let gives = passed(dwarf, unit, entry, depth)?;
     Ok(Prototype { takes, gives })
 }
@@ -129,12 +126,9 @@ fn members_pointing(
     depth: usize,
     found: &mut Vec<(String, Prototype)>,
 ) -> gimli::Result<()> {
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        let member = child.entry();
+    each_child(unit, offset, |member| {
         if member.tag() != gimli::DW_TAG_member {
-            continue;
+            return Ok(());
         }
         let name = text(dwarf, unit, member, gimli::DW_AT_name)?;
         let place = match name {
@@ -152,8 +146,8 @@ fn members_pointing(
             }
             Held::Unnamed(_) | Held::Other => {}
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What a member is, or an array of it has.

@@ -134,12 +134,21 @@ impl Vendor {
 
     /// Publishes what was built without a smoke test.
     pub fn publish_untested(&self, folder: &str) -> Result<String, CommandFailed> {
+        self.publish_untested_to("repository", folder)
+    }
+
+    /// The same, to another repository with the same keys.
+    pub fn publish_untested_to(
+        &self,
+        repository: &str,
+        folder: &str,
+    ) -> Result<String, CommandFailed> {
         self.suture(&[
             "publish",
             folder,
             "--untested",
             "--repository",
-            "repository",
+            repository,
             "--keys",
             "keys",
         ])

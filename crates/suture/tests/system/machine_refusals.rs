@@ -46,9 +46,7 @@ fn nothing_that_is_not_proven_is_loaded() -> anyhow::Result<()> {
     site.build_seccomp("2.1", "second")?;
     let (repository, next) = (site.vendor.path("repository"), site.vendor.path("next"));
     copy_folder(&repository, &next)?;
-    let keys = ["--untested", "--repository", "next", "--keys", "keys"];
-    site.vendor
-        .suture(&[&["publish", "second"], &keys[..]].concat())?;
+    site.vendor.publish_untested_to("next", "second")?;
     let altered = module_in(&next, "2.1")?;
     let good = std::fs::read(&altered)?;
     let mut bad = good.clone();
