@@ -1,9 +1,12 @@
-//! Our own preprocessor against the compiler's, on the units of a real kernel.
+//! Our own preprocessor against the compiler's, on the units of a real kernel; and a fix that needs
+//! neither.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use suture_factory::{Log, Preprocessor, Silent, default_cache, with_workbench};
+use suture_factory::{Log, Preprocessor, Progress, Silent, default_cache, with_workbench};
 
 use crate::site::Site;
 
@@ -93,4 +96,54 @@ fn a_second_name_of_a_member_changes_units_that_use_it() -> anyhow::Result<()> {
         assert!(more.contains("its size goes from"), "{more}");
         Ok(())
     })?
+}
+
+/// Keeps what was begun.
+#[derive(Default)]
+struct Begun(Mutex<Vec<String>>);
+
+impl Progress for Begun {
+    fn begin(&self, what: &str) {
+        self.0.lock().unwrap().push(what.to_owned());
+    }
+
+    fn end(&self, _what: &str, _took: Duration) {}
+}
+
+/// Thousands of units include the header, and none is preprocessed: the unit that the fix edits
+/// tells enough.
+#[test]
+fn a_layout_that_can_only_be_refused_is_refused_at_once() -> anyhow::Result<()> {
+    let site = Site::new()?;
+    let header = site.edited(
+        "include/net/sock.h",
+        &[("sk_lingertime;", "sk_lingertime, sk_more;")],
+    )?;
+    let unit = site.edited(
+        "net/core/sock.c",
+        &[(
+            "sk_init_common(sk);",
+            "sk_init_common(sk);\n\tsk->sk_more = 1;",
+        )],
+    )?;
+    let fix = site.vendor.path("sock.diff");
+    std::fs::write(&fix, header + &unit)?;
+    let (release, begun) = (&site.picked.release, Begun::default());
+    let tried = with_workbench(release, &default_cache(), &Log::none(), &begun, |bench| {
+        bench.try_fixes("1.1".parse().unwrap(), &[fix])
+    })?;
+    let refused = tried.map(|_| ()).unwrap_err().to_string();
+    let wanted = "`struct sock`, as `net/core/sock.c` sees it, is laid out anew (`sk_more` is new";
+    assert!(refused.contains(wanted), "{refused}");
+    let begun = begun.0.into_inner().unwrap();
+    assert!(
+        begun
+            .iter()
+            .any(|what| what.starts_with("compiling net/core/sock.c"))
+    );
+    assert!(
+        !begun.iter().any(|what| what.contains("preprocessing")),
+        "{begun:?}"
+    );
+    Ok(())
 }
