@@ -59,6 +59,8 @@ const IGNORED: &[&str] = &[
     "_error_injection_whitelist",
     ".cfi_sites",
     ".GCC.command.line",
+    // Of what is built in, which never goes: the linker leaves it out.
+    ".exitcall",
 ];
 const LOAD_TIME: &[&str] = &[
     ".initcall",
@@ -78,6 +80,7 @@ const LOAD_TIME: &[&str] = &[
     ".x86_cpu_dev.init",
     ".iommu_table",
     "__earlycon_table",
+    ".pci_fixup",
     ".ctors",
     ".init_array",
 ];
@@ -129,9 +132,15 @@ pub(crate) fn role(name: &str) -> Role {
         _ if begins(IGNORED) => Role::Ignored,
         _ if begins(LOAD_TIME) => Role::LoadTime,
         _ if begins(EXPORT) => Role::Export,
-        _ if begins(PLAIN) => Role::Plain,
+        _ if begins(PLAIN) || is_scheduling_class(name) => Role::Plain,
         _ => Role::Unknown,
     }
+}
+
+/// Each has a constant operations table in a section of its own, which puts them in order (kernel:
+/// `SCHED_DATA`).
+fn is_scheduling_class(section: &str) -> bool {
+    section.starts_with("__") && section.ends_with("_sched_class")
 }
 
 /// Freed after boot, or never there.

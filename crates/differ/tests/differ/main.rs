@@ -5,5 +5,6 @@ mod constants;
 mod fuzz;
 mod link;
 mod pairs;
+mod refused;
 mod reports;
 mod stories;
