@@ -208,6 +208,7 @@ mod tests {
             source: "x.c".to_owned(),
             object: object.to_owned(),
             text: String::new(),
+            listed_in: Vec::new(),
         };
         let units = ["same.o", "other.o", "spared.o", "left.o"].map(unit);
         let mut found = Found::default();

@@ -19,7 +19,7 @@ use crate::paths::normal;
 use crate::tree::Tree;
 
 /// First line of the kept list; another one is not read but made anew.
-const FORMAT: &str = "suture compile commands 1";
+const FORMAT: &str = "suture compile commands 2";
 
 /// All folders of the tree: as one target, as the target that enters each of them (before 6.1), or
 /// as what is made of them all (before 4.20).
@@ -54,6 +54,8 @@ pub(crate) struct CompileCommand {
     pub object: String,
     /// The shell command line, the run of objtool included.
     pub text: String,
+    /// The modules whose lists of objects have it.
+    pub listed_in: Vec<String>,
 }
 
 impl CompileCommand {
@@ -68,9 +70,14 @@ impl CompileCommand {
             return Vec::new();
         };
         if words().any(|word| word == "-DMODULE") {
-            // Kbuild joins the names of several modules with colons.
-            let names = name.trim_matches(['\'', '"']).split(':');
-            names.filter_map(|name| name.parse().ok()).collect()
+            // Kbuild joins the names of several modules with colons. A rule of a folder's own makes
+            // it tell the unit's name instead (`i915-display` of xe): then the list knows.
+            let told = name.trim_matches(['\'', '"']).split(':');
+            let told: Vec<String> = told.map(str::to_owned).collect();
+            let is_told = |module: &String| told.contains(module);
+            let listed = !self.listed_in.is_empty() && !self.listed_in.iter().any(is_told);
+            let names = if listed { &self.listed_in } else { &told };
+            names.iter().filter_map(|name| name.parse().ok()).collect()
         } else {
             vec![ObjectName::vmlinux()]
         }
@@ -170,8 +177,9 @@ impl Commands {
                 source,
                 object,
                 text,
+                listed_in,
             } = unit;
-            format!("{source}\t{object}\t{text}\n")
+            format!("{source}\t{object}\t{}\t{text}\n", listed_in.join(" "))
         });
         let text: String = std::iter::once(format!("{FORMAT}\n"))
             .chain(lines)
@@ -252,7 +260,7 @@ fn dry_run_of(target: &str, tree: &Tree, log: &Log) -> Result<Vec<CompileCommand
     make.args(["--dry-run", "--keep-going", "-j1"]);
     make.args(["KBUILD_BUILTIN=1", "KBUILD_MODULES=1", target]);
     let script = "\"$@\" | grep -a -e 'scripts/basic/fixdep .*\\.cmd' \
-        -e 'tools/objtool/objtool .*\\.o$' > \"$0\"; \
+        -e 'tools/objtool/objtool .*\\.o$' -e '> [^ ;]*\\.mod\\(;\\|$\\)' > \"$0\"; \
         made=${PIPESTATUS[0]}; [ \"$made\" = 0 ] || [ \"$made\" = 2 ]";
     let mut bash = Command::new("bash");
     bash.arg("-c").arg(script).arg(&printed);
@@ -271,7 +279,34 @@ fn dry_run_of(target: &str, tree: &Tree, log: &Log) -> Result<Vec<CompileCommand
             unit.text = format!("{} ; {run}", unit.text);
         }
     }
+    let mut modules: HashMap<String, Vec<String>> = HashMap::new();
+    for (module, objects) in text.lines().filter_map(printed_list) {
+        for object in objects {
+            modules.entry(object).or_default().push(module.clone());
+        }
+    }
+    for unit in &mut units {
+        unit.listed_in = modules.remove(&unit.object).unwrap_or_default();
+    }
     Ok(units)
+}
+
+/// Reads the making of `FOLDER/MODULE.mod`, the list of a module's objects: the module as the
+/// kernel names it, and the objects (kernel: scripts/Makefile.build, `cmd_mod`).
+fn printed_list(line: &str) -> Option<(String, Vec<String>)> {
+    let (told, path) = line.match_indices("> ").find_map(|(at, arrow)| {
+        let path = line[at + arrow.len()..].split([' ', ';']).next()?;
+        Some((&line[..at], path.strip_suffix(".mod")?))
+    })?;
+    let (folder, module) = path.rsplit_once('/')?;
+    let words = told.split([' ', ';']);
+    let objects = words.filter(|word| word.ends_with(".o"));
+    // Older Kbuild prints the whole paths.
+    let whole = |object: &str| match object.starts_with(&format!("{folder}/")) {
+        true => object.to_owned(),
+        false => format!("{folder}/{object}"),
+    };
+    Some((module.replace('-', "_"), objects.map(whole).collect()))
 }
 
 /// Older Kbuild runs objtool by a line of its own: the object, and the run.
@@ -302,6 +337,7 @@ fn printed_line(line: &str) -> Option<CompileCommand> {
         source,
         object,
         text,
+        listed_in: Vec::new(),
     })
 }
 
@@ -347,10 +383,15 @@ fn source_of(text: &str) -> Option<&str> {
 }
 
 fn kept_line(line: &str) -> Option<CompileCommand> {
-    let mut parts = line.splitn(3, '\t').map(str::to_owned);
+    let mut parts = line.splitn(4, '\t').map(str::to_owned);
     Some(CompileCommand {
         source: parts.next()?,
         object: parts.next()?,
+        listed_in: parts
+            .next()?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
         text: parts.next()?,
     })
 }
@@ -407,6 +448,35 @@ mod tests {
         );
         let built_in = printed_line(&printed("a/x.o", "-DKBUILD_MODNAME=x", "a/x.c")).unwrap();
         assert_eq!(built_in.linked_into(), [ObjectName::vmlinux()]);
+    }
+
+    #[test]
+    fn a_unit_of_which_the_compiler_is_told_another_name_belongs_where_it_is_listed() {
+        let list = "set -e; trap 'rm -f d/xe/xe.mod; trap - HUP' HUP; printf '%s\\n' xe_bb.o \
+                    i915-display/intel_psr.o | awk '!x[$0]++ { print(\"d/xe/\"$0) }' > d/xe/xe.mod; \
+                    printf '%s\\n' 'savedcmd_d/xe/xe.mod := …' > d/xe/.xe.mod.cmd";
+        let objects = ["d/xe/xe_bb.o", "d/xe/i915-display/intel_psr.o"];
+        let listed = Some(("xe".to_owned(), objects.map(str::to_owned).to_vec()));
+        assert_eq!(printed_list(list), listed);
+        let older = "{ echo  d/a-b/x.o d/a-b/y.o;  echo; } > d/a-b/a-b.mod";
+        let objects = ["d/a-b/x.o", "d/a-b/y.o"];
+        let listed = Some(("a_b".to_owned(), objects.map(str::to_owned).to_vec()));
+        assert_eq!(printed_list(older), listed);
+        assert_eq!(printed_list("cc -o x.o x.c > d/x.mode; rm x.mod"), None);
+
+        let linked_into = |told: &str, listed: &[&str]| {
+            let flags = format!(r#"-DMODULE -DKBUILD_MODNAME='\''"{told}"'\''"#);
+            let mut unit = printed_line(&printed(objects[0], &flags, "d/x.c")).unwrap();
+            unit.listed_in = listed.iter().map(|&name| name.to_owned()).collect();
+            unit.linked_into()
+                .iter()
+                .map(ObjectName::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(linked_into("intel_psr", &["xe"]), ["xe"]);
+        assert_eq!(linked_into("i915", &["i915"]), ["i915"]);
+        assert_eq!(linked_into("one:two", &["one"]), ["one", "two"]);
+        assert_eq!(linked_into("a", &[]), ["a"]);
     }
 
     #[test]

@@ -374,6 +374,7 @@ mod tests {
                 source: "virt/kvm/x.c".to_owned(),
                 object: "a/kvm/../../virt/kvm/x.o".to_owned(),
                 text: String::new(),
+                listed_in: Vec::new(),
             },
         };
         unit.keep_dependencies(&["a/kvm/../../virt/kvm/mm.h".to_owned()])
@@ -390,6 +391,7 @@ mod tests {
             source: "kernel/entry/common.c".to_owned(),
             object: "kernel/entry/common.o".to_owned(),
             text: text.to_owned(),
+            listed_in: Vec::new(),
         };
         assert_eq!(
             redirected(&command, Path::new("/out/unit.o"), SECTION_FLAGS),
@@ -406,6 +408,7 @@ mod tests {
                 source: "fs/x.c".to_owned(),
                 object: "fs/x.o".to_owned(),
                 text: format!("gcc-9 -Wp,-MD,fs/.x.o.d -pg {flags} -c -o fs/x.o fs/x.c"),
+                listed_in: Vec::new(),
             };
             redirected(&command, Path::new("/o"), SECTION_FLAGS)
         };

@@ -285,6 +285,7 @@ mod tests {
                 source: format!("{number}.c"),
                 object: format!("{number}.o"),
                 text: String::new(),
+                listed_in: Vec::new(),
             })
             .collect();
         let spared = |count: usize| {
