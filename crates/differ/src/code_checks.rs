@@ -7,7 +7,7 @@ use crate::ignore::Ignored;
 use crate::matcher::Matcher;
 use crate::object::{Relocation, Section};
 use crate::refusal::Refusal;
-use crate::special::{Role, is_init, role};
+use crate::special::{Role, is_init, lists_constants_in_code, role};
 use crate::unit::Unit;
 
 /// Bytes from a function's start within which its call to `__fentry__` begins: after `endbr64`.
@@ -71,12 +71,19 @@ fn unknown_sections(analysis: &Analysis<'_>) -> Vec<Refusal> {
                     .get(atom)
                     .is_some_and(|s| *s != FunctionStatus::Same)
             });
-        refusals.extend(functions.map(|function| Refusal::UnknownSection {
-            section: section.name.clone(),
-            function: new.name(function).to_owned(),
-        }));
+        refusals.extend(functions.map(|function| unknown_section(section, new.name(function))));
     }
     refusals
+}
+
+/// What speaks against code that a section of unknown meaning is about.
+pub(crate) fn unknown_section(section: &Section, function: &str) -> Refusal {
+    let section = section.name.clone();
+    if lists_constants_in_code(&section) {
+        return Refusal::ConstantInCode { section };
+    }
+    let function = function.to_owned();
+    Refusal::UnknownSection { section, function }
 }
 
 /// The kernel treats code by its section: what was freed after boot, or not traced, must stay so.

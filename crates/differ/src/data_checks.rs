@@ -7,7 +7,7 @@ use crate::left_out::LeftOut;
 use crate::matcher::Matcher;
 use crate::names::without_digits;
 use crate::refusal::Refusal;
-use crate::special::{Role, is_init, role};
+use crate::special::{Role, is_init, lists_constants_in_code, role};
 use crate::unit::{Target, Unit};
 
 /// Objects with equal content tell which static variables correspond.
@@ -194,6 +194,9 @@ fn of_tables(old: &Unit, new: &Unit, ignored: &Ignored) -> (Vec<Refusal>, BTreeS
                     .map_or(name.as_str(), |(_, symbol)| symbol);
                 let symbol = symbol.to_owned();
                 left_out.insert(LeftOut::Export { symbol });
+            }
+            "unknown" if lists_constants_in_code(&name) => {
+                refusals.push(Refusal::ConstantInCode { section: name });
             }
             "unknown" => refusals.push(Refusal::UnknownTable { section: name }),
             _ => refusals.push(Refusal::LoadTimeTable { section: name }),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use suture_kernel::ObjectName;
 
 use crate::chunk::{ChunkId, Layout};
+use crate::code_checks::unknown_section;
 use crate::compare::{Analysis, FunctionStatus, Units};
 use crate::emit::{Definition, emit};
 use crate::entry_sizes::EntrySizes;
@@ -342,9 +343,8 @@ impl<'a> Extractor<'a> {
                     .and_then(|(home, offset)| new.atom_at(home, offset))
                     .filter(|atom| new.is_function(*atom) && self.taken.contains_key(atom));
                 if let Some(function) = function {
-                    let (section, function) = (section.name.clone(), new.name(function).to_owned());
-                    self.refusals
-                        .insert(Refusal::UnknownSection { section, function });
+                    let refusal = unknown_section(section, new.name(function));
+                    self.refusals.insert(refusal);
                 }
             }
         }

@@ -110,6 +110,11 @@ pub enum Refusal {
     )]
     UnknownTable { section: String },
     #[error(
+        "section `{section}` tells where the kernel writes a constant into code while it boots, \
+         and a patch comes too late for that; read the variable itself in the fix"
+    )]
+    ConstantInCode { section: String },
+    #[error(
         "`{function}` uses the static key `{key}` of a module, which is not yet there when the \
          patch's jump labels are prepared; use `static_key_enabled` in the fix"
     )]

@@ -143,6 +143,12 @@ fn is_scheduling_class(section: &str) -> bool {
     section.starts_with("__") && section.ends_with("_sched_class")
 }
 
+/// Lists places in code where the kernel writes the value of a variable while it boots (kernel:
+/// arch/x86/include/asm/runtime-const.h, since 6.11).
+pub(crate) fn lists_constants_in_code(section: &str) -> bool {
+    section.starts_with("runtime_")
+}
+
 /// Freed after boot, or never there.
 pub(crate) fn is_init(section: &str) -> bool {
     [

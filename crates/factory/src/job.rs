@@ -29,8 +29,8 @@ use crate::needed_modules::NeededModules;
 use crate::opened_kernel::{Facts, LIVEPATCH_HEADER, OpenedKernel, parse};
 use crate::progress::{Progress, step};
 use crate::reach::Reach;
+use crate::reading::{Reading, Reads, own_clones};
 use crate::resolver::UnitResolver;
-use crate::static_branches::{self, Reading};
 use crate::tree::WorkingCopy;
 use crate::unit::Unit;
 
@@ -378,8 +378,8 @@ impl Job<'_> {
         let bytes = (&compiled.original[..], &compiled.patched[..]);
         let mut extraction = extracted(source, bytes, object, &name, &resolver)?;
         if let Extraction::Refused(why) = &extraction
-            && static_branches::are_among(why)
-            && let Some(patch) = self.extract_reading(compiled, &name, &resolver)?
+            && let Some(reads) = Reads::against(why)
+            && let Some(patch) = self.extract_reading(reads, compiled, &name, &resolver)?
         {
             extraction = Extraction::Patch(patch);
         }
@@ -454,23 +454,24 @@ impl Job<'_> {
         Ok(Abi::of(&files::read_text(&header)?))
     }
 
-    /// The patch of the unit compiled so that its static branches read their keys, if it may
-    /// stand for that of the ordinary compile.
+    /// The patch of the unit compiled so that it reads something, if it may stand for that of the
+    /// ordinary compile.
     fn extract_reading(
         &self,
+        reads: Reads,
         compiled: &CompiledUnit,
         name: &str,
         resolver: &UnitResolver<'_>,
     ) -> Result<Option<Extracted>, FactoryError> {
         let (source, unit) = (&compiled.source, &compiled.unit);
         let (original, patched) = rayon::join(
-            || unit.original_reading(&self.kernel.tree, self.log),
-            || unit.patched_reading(&self.kernel.tree, compiled.copy.path(), self.log),
+            || unit.original_reading(reads, &self.kernel.tree, self.log),
+            || unit.patched_reading(reads, &self.kernel.tree, compiled.copy.path(), self.log),
         );
         let (original, patched) = (original?.bytes, patched?.bytes);
         let bytes = (&original[..], &patched[..]);
         let compiles = compared(source, &compiled.original, &original)?;
-        let clones = static_branches::own_clones(&compiles);
+        let clones = own_clones(&compiles);
         let resolver = UnitResolver {
             other_compile: Some(&clones),
             ..*resolver
@@ -485,8 +486,9 @@ impl Job<'_> {
             suture_differ::extract_also(bytes.0, bytes.1, object, name, &resolver, &also)
                 .map_err(|error| unreadable(source, &error))?;
         let no_patch = |why: &str| {
-            let what = "compiled with static branches that read their keys, it is no patch";
-            self.log.note(&format!("{source}: {what}: {why}"));
+            let what = "made to read what the kernel writes into code";
+            self.log
+                .note(&format!("{source}: {what}, it is no patch: {why}"));
         };
         let patch = match extraction {
             Extraction::Patch(patch) => patch,

@@ -14,7 +14,7 @@ use crate::compiler_message::does_not_compile;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
 use crate::paths::normal;
-use crate::static_branches::READING_HEADER;
+use crate::reading::Reads;
 use crate::tree::{Tree, WorkingCopy};
 
 /// Flags that give each function and each datum a section of its own.
@@ -148,20 +148,26 @@ impl Unit {
         })
     }
 
-    /// The unit of the unpatched tree with static branches that read their keys.
-    pub fn original_reading(&self, tree: &Tree, log: &Log) -> Result<Compiled, FactoryError> {
-        let header = reading_header()?;
-        self.kept("reading.o", tree, &reading_flags(header.path()), log)
+    /// The unit of the unpatched tree, made to read something.
+    pub fn original_reading(
+        &self,
+        reads: Reads,
+        tree: &Tree,
+        log: &Log,
+    ) -> Result<Compiled, FactoryError> {
+        let header = reading_header(reads)?;
+        self.kept(reads.kept_as(), tree, &reading_flags(header.path()), log)
     }
 
-    /// The unit of a working copy with static branches that read their keys.
+    /// The unit of a working copy, made to read something.
     pub fn patched_reading(
         &self,
+        reads: Reads,
         tree: &Tree,
         copy: &Path,
         log: &Log,
     ) -> Result<Compiled, FactoryError> {
-        let header = reading_header()?;
+        let header = reading_header(reads)?;
         self.compiled(tree, copy, &reading_flags(header.path()), log)
     }
 
@@ -247,9 +253,9 @@ pub(crate) fn not_built(source: &str, release: &suture_kernel::KernelRelease) ->
     FactoryError::Refused(Refusals(vec![Refusal::NotBuilt { unit, release }]))
 }
 
-fn reading_header() -> Result<tempfile::TempDir, FactoryError> {
+fn reading_header(reads: Reads) -> Result<tempfile::TempDir, FactoryError> {
     let folder = scratch()?;
-    files::write(&folder.path().join(READING_NAME), READING_HEADER.as_bytes())?;
+    files::write(&folder.path().join(READING_NAME), reads.header().as_bytes())?;
     Ok(folder)
 }
 

@@ -26,6 +26,7 @@ impl Refusal {
             Self::SectionChanged { .. } => "section_changed",
             Self::UnknownSection { .. } => "unknown_section",
             Self::UnknownTable { .. } => "unknown_table",
+            Self::ConstantInCode { .. } => "constant_in_code",
             Self::ModuleStaticKey { .. } => "module_static_key",
             Self::ModuleSymbolTooEarly { .. } => "module_symbol_too_early",
             Self::AmbiguousStatic { .. } => "ambiguous_static",
@@ -73,6 +74,7 @@ impl Refusal {
             | Self::LoadTimeTable { .. }
             | Self::SectionChanged { .. }
             | Self::UnknownTable { .. }
+            | Self::ConstantInCode { .. }
             | Self::IgnoredNothing { .. } => None,
         }
     }
@@ -88,6 +90,7 @@ impl Refusal {
             | Self::SectionChanged { section }
             | Self::UnknownSection { section, .. }
             | Self::UnknownTable { section }
+            | Self::ConstantInCode { section }
             | Self::ModuleSymbolTooEarly { section, .. }
             | Self::NewDataPlace { section, .. }
             | Self::FreedReference { section, .. }

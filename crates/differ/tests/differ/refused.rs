@@ -181,6 +181,14 @@ fn a_table_of_unknown_meaning_is_refused() {
 }
 
 #[test]
+fn a_constant_that_the_kernel_writes_into_code_is_refused() {
+    assert_snapshot!(diff_case("constant-in-code"), @r"
+    Changed fixed
+    refused: section `runtime_ptr_limit` tells where the kernel writes a constant into code while it boots, and a patch comes too late for that; read the variable itself in the fix
+    ");
+}
+
+#[test]
 fn a_reference_to_freed_data_is_refused() {
     assert_snapshot!(extract_case("freed-reference"), @"`fixed` refers to `boot_value` in `.init.data`, which the running kernel has freed after boot; keep such uses out of the fix");
 }

@@ -14,14 +14,23 @@ use crate::site::assert_kernel_is_well;
 const EMAIL: &str = "owner@localhost.localdomain";
 const SERIES: &str = "6.12";
 
-/// Edits that can be seen from outside: in the image, and in a module. The first calls a function
-/// that is exported to a namespace, which gives the error `EBADF` for what is no file.
-const EDITS: [(&str, &str, &str); 2] = [
+/// Edits of the image and of a module. The first can be seen from outside, and calls a function that
+/// is exported to a namespace, which gives the error `EBADF` for what is no file. The second is in
+/// code of which the kernel writes a part while it boots: the address of all names' table. The third
+/// can be seen too.
+const EDITS: [(&str, &str, &str); 3] = [
     (
         "fs/proc/meminfo.c",
         "\tshow_val_kb(m, \"MemFree:        \", i.freeram);\n",
         "\tstruct dma_buf *dma_buf_get(int fd);\n\
          \tseq_printf(m, \"MemPatched:     %ld\\n\", PTR_ERR(dma_buf_get(-1)));\n",
+    ),
+    (
+        "fs/dcache.c",
+        "\tstruct hlist_bl_head *b = d_hash(hash);\n\tstruct hlist_bl_node *node;\n\
+         \tstruct dentry *found = NULL;\n",
+        "\tstruct hlist_bl_head *b = d_hash(hash);\n\tstruct hlist_bl_node *node;\n\
+         \tstruct dentry *found = NULL;\n\n\tif (!name->len)\n\t\treturn NULL;\n",
     ),
     ("net/phonet/socket.c", "pt  loc  rem", "pt  patched  rem"),
 ];
@@ -96,6 +105,7 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
         built.contains("swaps meminfo_proc_show of vmlinux"),
         "{built}"
     );
+    assert!(built.contains("swaps __d_lookup of vmlinux"), "{built}");
     assert!(
         built.contains("swaps pn_sock_seq_show of phonet"),
         "{built}"
@@ -114,6 +124,10 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
     assert_eq!(guest.loaded_patches()?, ["suture_1_1"]);
     let memory = read(&guest, "/proc/meminfo")?;
     assert!(memory.contains("MemPatched:     -9\n") && !memory.contains("MemFree:"));
+    let found = guest
+        .vm
+        .shell("echo found > /tmp/looked-up && cat /tmp/looked-up")?;
+    assert_eq!(found.stdout, "found\n");
 
     // The module comes after the patch, twice: the kernel takes its relocations back by itself.
     for _ in 0..2 {

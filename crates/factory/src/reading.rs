@@ -1,9 +1,10 @@
-//! Units whose static branches read their keys.
+//! Units that read what the kernel otherwise writes into their code.
 //!
 //! The kernel prepares the static branches of a live patch when the patch is loaded. A branch on
-//! a key of the patched module can't be prepared then: the module may not be there yet. Such a
-//! unit is compiled once more, with and without the fix, so that every static branch reads its
-//! key when it is reached. That is slower by a load and a test, and right at any time.
+//! a key of the patched module can't be prepared then: the module may not be there yet. And some
+//! constants it writes into its own code while it boots, before any patch. Such a unit is compiled
+//! once more, with and without the fix, so that it reads the key or the variable when it gets
+//! there. That is slower by a load, and right at any time.
 //!
 //! Another compile may inline other functions and make other clones. So it is made to replace every
 //! function that the ordinary compile would, and to bring its own clones along; its result is only
@@ -17,10 +18,19 @@ use suture_differ::{Comparison, FunctionStatus, Refusal};
 /// `STT_OBJECT` (System V ABI, "Symbol Table").
 const STT_OBJECT: u8 = 1;
 
-/// Included before the unit: the macros of include/linux/jump_label.h, made to read the key.
-/// A count below zero is a key that is being enabled. (`READ_ONCE` would count `__COUNTER__` on,
-/// and so number the unit's own symbols anew.)
-pub(crate) const READING_HEADER: &str = "\
+/// What a unit is made to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Keys of static branches, of which a module has its own.
+    Keys,
+    /// Variables whose values the kernel's own code has in it (`runtime_const_ptr`).
+    Constants,
+}
+
+/// The macros of include/linux/jump_label.h, made to read the key. A count below zero is a key
+/// that is being enabled. (`READ_ONCE` would count `__COUNTER__` on, and so number the unit's own
+/// symbols anew.)
+const KEYS_HEADER: &str = "\
 #include <linux/jump_label.h>
 #undef static_branch_likely
 #undef static_branch_unlikely
@@ -31,10 +41,41 @@ pub(crate) const READING_HEADER: &str = "\
 #define static_key_false(k) unlikely(suture_key_is_on(k))
 ";
 
-/// Whether static branches stand against a patch.
-pub(crate) fn are_among(refusals: &[Refusal]) -> bool {
-    let branch = |refusal: &Refusal| matches!(refusal, Refusal::ModuleStaticKey { .. });
-    refusals.iter().any(branch)
+/// The macros of arch/x86/include/asm/runtime-const.h, made to read the variable as modules do.
+const CONSTANTS_HEADER: &str = "\
+#include <linux/types.h>
+#include <asm/runtime-const.h>
+#undef runtime_const_ptr
+#undef runtime_const_shift_right_32
+#define runtime_const_ptr(sym) (sym)
+#define runtime_const_shift_right_32(val, sym) ((u32)(val) >> (sym))
+";
+
+impl Reads {
+    /// What would have to be read for a patch to be made.
+    pub fn against(refusals: &[Refusal]) -> Option<Self> {
+        refusals.iter().find_map(|refusal| match refusal {
+            Refusal::ModuleStaticKey { .. } => Some(Self::Keys),
+            Refusal::ConstantInCode { .. } => Some(Self::Constants),
+            _ => None,
+        })
+    }
+
+    /// Included before the unit.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Keys => KEYS_HEADER,
+            Self::Constants => CONSTANTS_HEADER,
+        }
+    }
+
+    /// The name under which the unpatched unit is kept.
+    pub fn kept_as(self) -> &'static str {
+        match self {
+            Self::Keys => "reading.o",
+            Self::Constants => "constants.o",
+        }
+    }
 }
 
 /// What the ordinary compile and the reading one tell of each other.
