@@ -36,6 +36,7 @@ mod resolve;
 mod special;
 mod symbols;
 mod tables;
+mod taken_in;
 mod unit;
 mod untraceable;
 
@@ -52,3 +53,4 @@ pub use report::{
     write_beside,
 };
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};
+pub use taken_in::{taken_in_wrongly, untraceable};

@@ -13,6 +13,7 @@ use crate::code_checks::{is_replaceable, is_untraceable};
 use crate::compare::FunctionStatus;
 use crate::ignore::Ignored;
 use crate::matcher::Matcher;
+use crate::object::Relocation;
 use crate::special::{Role, is_init, role};
 use crate::unit::{Target, Unit};
 
@@ -105,6 +106,23 @@ impl Untraceable<'_, '_> {
 fn callers(unit: &Unit, function: usize) -> Option<BTreeSet<usize>> {
     let whole = |function| unit.parent(function).unwrap_or(function);
     let mut callers = BTreeSet::new();
+    for one in uses(unit, function) {
+        callers.insert(whole(one.by.filter(|_| one.is_call)?));
+    }
+    (!callers.is_empty()).then_some(callers)
+}
+
+/// A place that refers to a function.
+pub(crate) struct Use {
+    /// The function that the place is in, if it is in one.
+    pub by: Option<usize>,
+    pub is_call: bool,
+}
+
+/// What refers to a function in its unit, but for itself.
+pub(crate) fn uses(unit: &Unit, function: usize) -> Vec<Use> {
+    let whole = |function| unit.parent(function).unwrap_or(function);
+    let mut uses = Vec::new();
     for (index, section) in unit.object.sections.iter().enumerate() {
         // What tables tell of code is told of places in it.
         let about_code = matches!(
@@ -118,22 +136,27 @@ fn callers(unit: &Unit, function: usize) -> Option<BTreeSet<usize>> {
             let Target::Atom { symbol, .. } = unit.target(index, relocation) else {
                 continue;
             };
-            if symbol != function {
+            if symbol != function || is_way_back(unit, index, relocation, function) {
                 continue;
             }
-            let place = i64::try_from(relocation.offset).ok()?;
-            let user = unit.atom_at(index, place)?;
-            if !unit.is_function(user) {
-                return None;
+            let place = i64::try_from(relocation.offset).ok();
+            let user = place.and_then(|place| unit.atom_at(index, place));
+            let by = user.filter(|&user| unit.is_function(user));
+            if by.map(whole) != Some(function) {
+                let is_call = unit.is_call(index, relocation);
+                uses.push(Use { by, is_call });
             }
-            if whole(user) == function {
-                continue;
-            }
-            if !unit.is_call(index, relocation) {
-                return None;
-            }
-            callers.insert(whole(user));
         }
     }
-    (!callers.is_empty()).then_some(callers)
+    uses
+}
+
+/// Whether code outside of functions, which belongs to one, leads into the middle of it.
+fn is_way_back(unit: &Unit, section: usize, relocation: &Relocation, function: usize) -> bool {
+    let range = unit.range(function);
+    let start = i64::try_from(range.start)
+        .ok()
+        .map(|start| (range.section, start));
+    role(&unit.section(section).name) == Role::Fragments
+        && unit.location(section, relocation) != start
 }

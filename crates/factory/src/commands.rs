@@ -373,7 +373,7 @@ pub(crate) fn written_at_once(command: &str, object: &str) -> String {
 }
 
 /// The compiled file is the compiler's last argument.
-fn source_of(text: &str) -> Option<&str> {
+pub(crate) fn source_of(text: &str) -> Option<&str> {
     let compile = text.split(" ; ").next()?;
     let source = compile.split_whitespace().next_back()?;
     [".c", ".S", ".s", ".rs"]

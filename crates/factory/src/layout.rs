@@ -12,12 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gimli::{AttributeValue, DwAt, EndianSlice, LittleEndian, Reader as _};
-use object::read::RelocationMap;
-use object::read::elf::ElfFile64;
-use object::{Object as _, ObjectSection as _};
-use std::borrow::Cow;
-
+use crate::dwarf::{Dwarf, Entry, Unit, each_child, each_entry, number, referred, text};
 use crate::error::{FactoryError, Refusal};
 use prototype::{Prototype, prototype};
 pub(crate) use refusals::{laid_out_anew, refusals};
@@ -102,26 +97,6 @@ impl ChangedPointer {
             member: self.member,
             how: self.how,
         }
-    }
-}
-
-type Slice<'a> = gimli::RelocateReader<EndianSlice<'a, LittleEndian>, &'a Relocations>;
-type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
-type Entry<'a, 'u> = gimli::DebuggingInformationEntry<'u, 'u, Slice<'a>, usize>;
-type Unit<'a> = gimli::Unit<Slice<'a>>;
-
-/// A section's relocations, which object files need for their debug information.
-#[derive(Debug, Default)]
-struct Relocations(RelocationMap);
-
-impl gimli::Relocate for &'_ Relocations {
-    fn relocate_address(&self, offset: usize, value: u64) -> gimli::Result<u64> {
-        Ok(self.0.relocate(offset as u64, value))
-    }
-
-    fn relocate_offset(&self, offset: usize, value: usize) -> gimli::Result<usize> {
-        let relocated = self.0.relocate(offset as u64, value as u64);
-        usize::try_from(relocated).map_err(|_| gimli::Error::UnsupportedOffset)
     }
 }
 
@@ -278,36 +253,18 @@ fn changed_value(before: &Layout, after: &Layout) -> Option<String> {
 }
 
 fn read(bytes: &[u8]) -> Result<Layouts, Box<dyn std::error::Error>> {
-    let file: ElfFile64<'_> = ElfFile64::parse(bytes)?;
-    let load = |id: gimli::SectionId| -> Result<(Cow<'_, [u8]>, Relocations), object::Error> {
-        match file.section_by_name(id.name()) {
-            Some(section) => {
-                let relocations = Relocations(section.relocation_map()?);
-                Ok((Cow::Borrowed(section.data()?), relocations))
-            }
-            None => Ok((Cow::Borrowed(&[]), Relocations::default())),
-        }
-    };
-    let sections = gimli::DwarfSections::load(load)?;
-    let dwarf: Dwarf<'_> = sections.borrow(|(data, relocations)| {
-        gimli::RelocateReader::new(EndianSlice::new(data, LittleEndian), relocations)
-    });
     let mut layouts = Layouts::default();
-    let mut headers = dwarf.units();
-    while let Some(header) = headers.next()? {
-        let unit = dwarf.unit(header)?;
-        let mut entries = unit.entries();
-        while let Some((_, entry)) = entries.next_dfs()? {
-            if let Some((name, layout)) = layout(&dwarf, &unit, entry)? {
-                for (member, prototype) in prototype::pointers(&dwarf, &unit, entry)? {
-                    layouts.pointers.insert((name.clone(), member), prototype);
-                }
-                layouts.types.entry(name).or_default().push(layout);
-            } else if let Some((name, prototype)) = prototype(&dwarf, &unit, entry)? {
-                layouts.functions.insert(name, prototype);
+    each_entry(bytes, |dwarf, unit, entry| {
+        if let Some((name, layout)) = layout(dwarf, unit, entry)? {
+            for (member, prototype) in prototype::pointers(dwarf, unit, entry)? {
+                layouts.pointers.insert((name.clone(), member), prototype);
             }
+            layouts.types.entry(name).or_default().push(layout);
+        } else if let Some((name, prototype)) = prototype(dwarf, unit, entry)? {
+            layouts.functions.insert(name, prototype);
         }
-    }
+        Ok(())
+    })?;
     for variants in layouts.types.values_mut() {
         variants.sort();
         variants.dedup();
@@ -516,53 +473,4 @@ fn bounds(unit: &Unit<'_>, offset: gimli::UnitOffset) -> gimli::Result<Vec<i128>
         Ok(())
     })?;
     Ok(found)
-}
-
-/// Looks at the entries right below one.
-fn each_child<'a>(
-    unit: &Unit<'a>,
-    offset: gimli::UnitOffset,
-    mut look: impl FnMut(&Entry<'a, '_>) -> gimli::Result<()>,
-) -> gimli::Result<()> {
-    let mut tree = unit.entries_tree(Some(offset))?;
-    let mut children = tree.root()?.children();
-    while let Some(child) = children.next()? {
-        look(child.entry())?;
-    }
-    Ok(())
-}
-
-fn referred(entry: &Entry<'_, '_>) -> gimli::Result<Option<gimli::UnitOffset>> {
-    Ok(match entry.attr_value(gimli::DW_AT_type)? {
-        Some(AttributeValue::UnitRef(offset)) => Some(offset),
-        _ => None,
-    })
-}
-
-fn number(entry: &Entry<'_, '_>, name: DwAt) -> gimli::Result<Option<i128>> {
-    // A constant of one byte has no sign of its own: what the compiler means as negative it writes
-    // in a signed form.
-    Ok(entry.attr(name)?.and_then(|attribute| {
-        let unsigned = attribute.udata_value().map(i128::from);
-        unsigned.or(attribute.sdata_value().map(i128::from))
-    }))
-}
-
-fn text(
-    dwarf: &Dwarf<'_>,
-    unit: &Unit<'_>,
-    entry: &Entry<'_, '_>,
-    name: DwAt,
-) -> gimli::Result<Option<String>> {
-    let value = entry.attr_value(name)?;
-    value.map(|value| string(dwarf, unit, value)).transpose()
-}
-
-fn string(
-    dwarf: &Dwarf<'_>,
-    unit: &Unit<'_>,
-    value: AttributeValue<Slice<'_>>,
-) -> gimli::Result<String> {
-    let string = dwarf.attr_string(unit, value)?;
-    Ok(string.to_string_lossy()?.into_owned())
 }

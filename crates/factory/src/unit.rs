@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use suture_kernel::ObjectName;
 
 use crate::command::{Log, run};
-use crate::commands::CompileCommand;
+use crate::commands::{CompileCommand, source_of};
 use crate::compiler_message::does_not_compile;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::files::{self, sha256_hex};
@@ -129,6 +129,42 @@ impl Unit {
         }
         let patched = patched.map_err(|error| does_not_compile(&self.source, error))?;
         Ok((original, patched))
+    }
+
+    /// How the compiler is told of the unit's own file.
+    pub fn source_as_compiled(&self) -> &str {
+        source_of(&self.command.text).unwrap_or(&self.source)
+    }
+
+    /// The unit of a working copy with another text in the place of its own file.
+    pub fn with_other_text(
+        &self,
+        text: &str,
+        tree: &Tree,
+        copy: &WorkingCopy,
+        log: &Log,
+    ) -> Result<Compiled, FactoryError> {
+        let folder = scratch()?;
+        let file = folder.path().join("unit.c");
+        files::write(&file, text.as_bytes())?;
+        let source = self.source_as_compiled();
+        let other = Self {
+            source: self.source.clone(),
+            objects: Vec::new(),
+            folder: folder.path().to_owned(),
+            command: CompileCommand {
+                text: self.command.text.replacen(
+                    &format!(" {source}"),
+                    &format!(" {}", file.display()),
+                    1,
+                ),
+                ..self.command.clone()
+            },
+        };
+        // What the file includes by a name alone lies beside it, as it was.
+        let beside = Path::new(source).parent().unwrap_or(Path::new("."));
+        let flags = format!("{SECTION_FLAGS} -iquote {}", beside.display());
+        other.compiled(tree, copy.path(), &flags, log)
     }
 
     fn compiled(

@@ -24,8 +24,18 @@ pub struct Verdict {
     pub left_out: Vec<LeftOut>,
     /// Constants that change and go along with the functions that read them.
     pub constants: Vec<String>,
+    /// Functions that can't be redirected and become part of their callers.
+    pub taken_in: Vec<TakenIn>,
     /// What the verdict can't know.
     pub guesses: &'static str,
+}
+
+/// A function of the running kernel that is not traced, and that is part of its callers in the
+/// patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TakenIn {
+    pub unit: String,
+    pub function: String,
 }
 
 /// A part of the kernel that the fix changes.
@@ -93,6 +103,7 @@ impl Verdict {
             ignored: Vec::new(),
             left_out: Vec::new(),
             constants: Vec::new(),
+            taken_in: Vec::new(),
             guesses: GUESSES,
         }
     }
@@ -111,6 +122,14 @@ impl Verdict {
         self.ignored.extend(report.ignored);
         self.left_out.extend(report.left_out);
         self.constants.extend(report.constants);
+        for function in &unit.taken_in {
+            let (unit, function) = (unit.source.clone(), function.clone());
+            let taken_in = TakenIn { unit, function };
+            // A unit may be linked into several objects.
+            if !self.taken_in.contains(&taken_in) {
+                self.taken_in.push(taken_in);
+            }
+        }
         let changed = report.functions.into_iter();
         let judged = changed
             .filter(|function| function.status != FunctionStatus::Same)
@@ -205,6 +224,13 @@ impl Display for Verdict {
             }
         }
         suture_differ::write_beside(f, &self.ignored, &self.left_out, &self.constants)?;
+        for TakenIn { unit, function } in &self.taken_in {
+            writeln!(
+                f,
+                "taken in: `{function}` in `{unit}` can't be redirected, so those that call it \
+                 have it inlined; a task that waits in the old one ends its call there"
+            )?;
+        }
         if self.objects.is_empty() {
             return Ok(());
         }

@@ -8,3 +8,4 @@ mod pairs;
 mod refused;
 mod reports;
 mod stories;
+mod taken_in;

@@ -6,7 +6,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{DEPTH_LIMIT, Dwarf, Entry, Unit, each_child, keyword, number, referred, string, text};
+use super::{DEPTH_LIMIT, keyword};
+use crate::dwarf::{Dwarf, Entry, Unit, each_child, number, referred, string, text};
 
 /// What a function gives back that gives back nothing.
 const NOTHING: &str = "nothing";

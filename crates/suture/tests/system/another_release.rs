@@ -35,6 +35,15 @@ const EDITS: [(&str, &str, &str); 3] = [
     ("net/phonet/socket.c", "pt  loc  rem", "pt  patched  rem"),
 ];
 
+/// An edit by itself: of a system call whose body is a function that is not traced, and to which its
+/// entry points jump.
+const SYSTEM_CALL: (&str, &str, &str) = (
+    "mm/swapfile.c",
+    "\tif (!capable(CAP_SYS_ADMIN))\n\t\treturn -EPERM;\n\n\tBUG_ON(!current->mm);\n",
+    "\tif (!capable(CAP_SYS_ADMIN))\n\t\treturn -EPERM;\n\n\tBUG_ON(!current->mm);\n\
+     \tif (current->mm->map_count)\n\t\treturn -EXDEV;\n",
+);
+
 /// The kernel that SUTURE_TEST_OTHER_KERNEL names, else the newest of the series whose source is
 /// on offer.
 fn pick() -> anyhow::Result<(Archive, KernelRelease, String)> {
@@ -62,17 +71,17 @@ fn pick() -> anyhow::Result<(Archive, KernelRelease, String)> {
     )
 }
 
-/// One diff of all the edits.
-fn diff(archive: &Archive, version: &str) -> anyhow::Result<String> {
+/// One diff of the edits.
+fn diff(archive: &Archive, version: &str, edits: &[(&str, &str, &str)]) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let package = Package {
         name: format!("linux-source-{SERIES}"),
         version: version.to_owned(),
     };
-    let paths = EDITS.map(|(path, _, _)| path.to_owned());
+    let paths: Vec<String> = edits.iter().map(|edit| edit.0.to_owned()).collect();
     extract_sources(archive, &package, &paths, folder.path(), &Log::none())?;
     let mut diff = String::new();
-    for (path, from, to) in EDITS {
+    for &(path, from, to) in edits {
         let before = std::fs::read_to_string(folder.path().join(path))?;
         anyhow::ensure!(before.contains(from), "`{path}` has no `{from}` any more");
         let after = before.replacen(from, to, 1);
@@ -93,10 +102,14 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
     vendor.suture(&["module-key", "--output", "module-key"])?;
     vendor.set_up_repository()?;
     vendor.write("advisory.json", SECCOMP.record.as_bytes())?;
-    vendor.write("fix.diff", diff(&archive, &version)?.as_bytes())?;
+    let wide = diff(&archive, &version, &EDITS)?;
+    let alone = diff(&archive, &version, &[SYSTEM_CALL])?;
+    vendor.write("wide.diff", wide.as_bytes())?;
+    vendor.write("alone.diff", alone.as_bytes())?;
     let kernel = release.as_str();
     let mut build = vec!["build", "--kernel", kernel, "--patch-version", "1.1"];
-    build.extend(["--fix", "fix.diff", "--advisory", "advisory.json"]);
+    build.extend(["--fix", "wide.diff", "--fix", "alone.diff"]);
+    build.extend(["--advisory", "advisory.json"]);
     build.extend(["--module-key", "module-key/module.key"]);
     build.extend(["--module-certificate", "module-key/module.crt"]);
     build.extend(["--output", "patch"]);
@@ -106,6 +119,10 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
         "{built}"
     );
     assert!(built.contains("swaps __d_lookup of vmlinux"), "{built}");
+    assert!(
+        built.contains("swaps __x64_sys_swapoff of vmlinux"),
+        "{built}"
+    );
     assert!(
         built.contains("swaps pn_sock_seq_show of phonet"),
         "{built}"
@@ -128,6 +145,8 @@ fn a_kernel_of_another_release_is_patched() -> anyhow::Result<()> {
         .vm
         .shell("echo found > /tmp/looked-up && cat /tmp/looked-up")?;
     assert_eq!(found.stdout, "found\n");
+    let swapoff = guest.vm.shell("swapoff /dev/null")?;
+    assert!(swapoff.stderr.contains("ross-device"), "{swapoff:?}");
 
     // The module comes after the patch, twice: the kernel takes its relocations back by itself.
     for _ in 0..2 {

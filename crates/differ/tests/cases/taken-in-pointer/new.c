@@ -1,0 +1,5 @@
+extern int hidden(int n);
+__attribute__((no_instrument_function, always_inline)) inline static int fixed(int n) { return hidden(n + 1) * 3; }
+int one(int n) { return fixed(n) + 1; }
+int jumps(int n) { return fixed(n); }
+int (*pointer)(int) = fixed;
