@@ -198,19 +198,31 @@ pub fn tasks(paths: &Paths, version: PatchVersion, side: Side) -> Vec<Task> {
         Side::Patched => "1",
     };
     let functions = patched_functions(paths, version);
-    let mut tasks = Vec::new();
-    for process in numbered_dirs(&paths.proc("")) {
-        for thread in numbered_dirs(&process.1.join("task")) {
-            if tasks.len() == MOST_TASKS {
-                return tasks;
-            }
-            let state = files::read_text(&thread.1.join("patch_state"), PAGE);
-            if state.is_ok_and(|state| state.trim() == wanted) {
-                tasks.push(task(thread.0, &thread.1, &functions));
-            }
-        }
-    }
-    tasks
+    let is_wanted = |dir: &Path| {
+        let state = files::read_text(&dir.join("patch_state"), PAGE);
+        state.is_ok_and(|state| state.trim() == wanted)
+    };
+    let wanted = threads(paths).filter(|(_, dir)| is_wanted(dir));
+    let tasks = wanted.map(|(id, dir)| task(id, &dir, &functions));
+    tasks.take(MOST_TASKS).collect()
+}
+
+/// A task whose kernel stack leads into a patch's module. The kernel looks for the replaced
+/// functions alone; one that the patch brings and that they jump to it does not see.
+pub fn task_in_module(paths: &Paths, version: PatchVersion) -> Option<Task> {
+    let module = format!("[{}]", version.module_name());
+    let is_in = |dir: &Path| {
+        let stack = files::read_text(&dir.join("stack"), STACK).unwrap_or_default();
+        stack.lines().any(|line| line.ends_with(&module))
+    };
+    let (id, dir) = threads(paths).find(|(_, dir)| is_in(dir))?;
+    Some(task(id, &dir, &[]))
+}
+
+/// All threads of all processes, with their folders in procfs.
+fn threads(paths: &Paths) -> impl Iterator<Item = (u32, PathBuf)> {
+    let processes = numbered_dirs(&paths.proc("")).into_iter();
+    processes.flat_map(|(_, process)| numbered_dirs(&process.join("task")))
 }
 
 fn task(id: u32, dir: &Path, functions: &[String]) -> Task {
@@ -345,6 +357,18 @@ mod tests {
             tasks[0].to_string(),
             "7 (holder), t (tracing stop), in syscall_trace_enter.constprop.0"
         );
+    }
+
+    #[test]
+    fn a_task_in_a_patch_of_its_own_functions_is_found() {
+        let tree = FakeTree::new();
+        let stack = "[<0>] io_schedule+0x46/0x70\n[<0>] new_helper+0x1f/0x40 [suture_1_1]\n\
+                     [<0>] do_syscall_64+0x1a/0x80\n";
+        tree.write("proc/7/task/8/stack", stack.as_bytes());
+        tree.write("proc/7/task/8/comm", b"reader\n");
+        let found = |text: &str| task_in_module(&tree.paths(), version(text));
+        assert_eq!(found("1.1").unwrap().to_string(), "8 (reader)");
+        assert_eq!(found("1.11"), None);
     }
 
     #[test]

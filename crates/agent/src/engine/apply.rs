@@ -11,7 +11,7 @@ use super::Engine;
 use crate::failure::Failure;
 use crate::lifecycle::{Load, Subject};
 use crate::patches::VerifiedPatch;
-use crate::privileged::{self, LoadError, Privileged};
+use crate::privileged::{self, LoadError};
 use crate::stage::{Reason, Stage};
 use crate::state::Refusal;
 
@@ -30,6 +30,12 @@ impl Engine {
             return Err(Failure::new(format!(
                 "patch {version} is not applied, the agent stops"
             )));
+        }
+        if self.was_taken_back(version)
+            && let Err(failure) = self.unload(version).await
+        {
+            self.rest(Reason::Refused);
+            return Err(failure);
         }
         self.enter(Reason::Verified, Stage::Applying { version });
         self.forget_transition();
@@ -101,14 +107,7 @@ impl Engine {
     async fn load(&self, version: PatchVersion) -> Result<(), Failure> {
         let name = version.module_name();
         let kernel = self.kernel.clone();
-        let was_taken_back = self.was_taken_back(version);
-        let load = move || {
-            if was_taken_back {
-                unload(kernel.as_ref(), version);
-            }
-            kernel.load(version)
-        };
-        let answer = tokio::task::spawn_blocking(load)
+        let answer = tokio::task::spawn_blocking(move || kernel.load(version))
             .await
             .map_err(|error| Failure::from_error(&error))?;
         answer.map_err(|error| match error {
@@ -123,6 +122,26 @@ impl Engine {
             "the kernel took the module `{name}`, but lists no patch of it"
         ))
         .hint("the kernel's reason is in its log: `dmesg | tail`"))
+    }
+
+    /// Takes out what was taken back and stayed in memory. If it is still there afterwards, the
+    /// kernel refuses the load, and its refusal says what to do.
+    async fn unload(&self, version: PatchVersion) -> Result<(), Failure> {
+        let (kernel, name) = (self.kernel.clone(), version.module_name());
+        let answer = tokio::task::spawn_blocking(move || kernel.unload(version)).await;
+        match answer.map_err(|error| Failure::from_error(&error))? {
+            Ok(()) => info!("the module of patch {version}, taken back before, is out of memory"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let failure = format!("a task is still in `{name}`, which was taken back");
+                return Err(Failure::new(failure).hint(format!(
+                    "it is loaded anew when no task is; `grep -l {name} /proc/*/task/*/stack` \
+                     finds it"
+                )));
+            }
+            Err(error) => warn!(%error, "the module `{name}` stays in the kernel"),
+        }
+        Ok(())
     }
 
     /// Its transition did not end the last time, in this boot or before, and its module may still
@@ -158,15 +177,5 @@ impl Engine {
             load.since()
         );
         self.tell_once(name, kind);
-    }
-}
-
-/// Takes out what was taken back and stayed in memory. If it is still there afterwards, the kernel
-/// refuses the load, and its refusal says what to do.
-fn unload(kernel: &dyn Privileged, version: PatchVersion) {
-    match kernel.unload(version) {
-        Ok(()) => info!("the module of patch {version}, which was taken back, is out of memory"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => warn!(%error, "the module `{}` stays in the kernel", version.module_name()),
     }
 }

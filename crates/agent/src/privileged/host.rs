@@ -76,6 +76,10 @@ impl Privileged for HostKernel {
     }
 
     fn unload(&self, version: PatchVersion) -> io::Result<()> {
+        // It would go on in memory that is given to others.
+        if livepatch_sysfs::task_in_module(&self.paths, version).is_some() {
+            return Err(Errno::BUSY.into());
+        }
         let name = CString::new(version.module_name())?;
         // O_NONBLOCK: fail instead of waiting for users (delete_module(2)).
         let flags = OFlags::NONBLOCK.bits();
@@ -138,7 +142,7 @@ pub fn explain(module_name: &str, error: &io::Error) -> Failure {
         ),
         Some(Errno::EXIST) => failure.hint(format!(
             "the module is loaded, but its patch is not in force; `rmmod {module_name}` lets it \
-             be loaded anew"
+             be loaded anew, once no `/proc/*/task/*/stack` names it"
         )),
         Some(Errno::BUSY) => failure.hint(
             "another live patch is in transition, or, before Linux 4.12, disabled and still \

@@ -88,6 +88,9 @@ impl Privileged for FakeKernel {
     }
 
     fn unload(&self, version: PatchVersion) -> io::Result<()> {
+        if livepatch_sysfs::task_in_module(&self.tree.paths(), version).is_some() {
+            return Err(Errno::BUSY.into());
+        }
         self.unloads.lock().unwrap().push(version.module_name());
         Ok(())
     }

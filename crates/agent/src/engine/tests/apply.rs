@@ -339,6 +339,20 @@ async fn a_transition_that_does_not_end_is_taken_back_and_rests() {
     assert_eq!(machine.kernel.loads().len(), 1);
     let open = machine.engine.transition.lock().unwrap().take();
     assert_eq!(open, None, "the time of the next try counts anew");
+    // A task that is still in the module's own functions would go on in memory of others.
+    let stack = "proc/812/task/812/stack";
+    machine
+        .tree
+        .write(stack, b"[<0>] new_helper+0x1f/0x40 [suture_104_1]\n");
+    let failure = patch_failure(&machine).await;
+    assert_eq!(
+        failure.message,
+        "a task is still in `suture_104_1`, which was taken back"
+    );
+    assert!(machine.kernel.unloads().is_empty());
+    machine
+        .tree
+        .write(stack, b"[<0>] do_syscall_64+0x1a/0x80\n");
     machine.engine.refresh(false).await.unwrap();
     assert_eq!(machine.kernel.unloads(), ["suture_104_1"]);
     assert_eq!(machine.kernel.loads().len(), 2);
