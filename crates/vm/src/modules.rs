@@ -136,17 +136,17 @@ fn dependencies(modinfo: &Modinfo) -> Vec<Wanted> {
         .collect()
 }
 
-/// The modules of a `pre: a b post: c`. A cipher's alias (`crypto-crc32c`) stands for the plain
-/// implementation that every kernel has, `crc32c_generic`.
+/// The modules of a `pre: a b post: c`. A cipher's alias (`crc32c`, `crypto-crc32c`) stands for the
+/// plain implementation that every kernel has, `crc32c_generic`.
 fn soft_dependencies(softdep: &str) -> Vec<String> {
     let words = softdep.split_whitespace();
     let before = words.skip_while(|word| *word != "pre:").skip(1);
     let names = before.take_while(|word| *word != "post:");
-    let module = |name: &str| match name.strip_prefix("crypto-") {
-        Some(cipher) => format!("{cipher}_generic"),
-        None => name.to_owned(),
-    };
-    names.map(module).collect()
+    let modules = names.flat_map(|name| {
+        let cipher = name.strip_prefix("crypto-").unwrap_or(name);
+        [name.to_owned(), format!("{cipher}_generic")]
+    });
+    modules.collect()
 }
 
 /// Depth first, dependencies before their user. A circle, which the kernel's build forbids, is
@@ -335,7 +335,7 @@ mod tests {
     fn soft_dependencies_are_the_ones_before() {
         assert_eq!(
             soft_dependencies("pre: crypto-crc32c a post: b"),
-            ["crc32c_generic", "a"]
+            ["crypto-crc32c", "crc32c_generic", "a", "a_generic"]
         );
         assert!(soft_dependencies("post: b").is_empty());
     }
