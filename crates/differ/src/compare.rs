@@ -13,7 +13,7 @@ use crate::left_out::LeftOut;
 use crate::matcher::Matcher;
 use crate::refusal::Refusal;
 use crate::report::IgnoredThing;
-use crate::special::{Entry, entries};
+use crate::special::{Entry, entries, is_init};
 use crate::unit::Unit;
 use crate::untraceable::Untraceable;
 use crate::{code_checks, data_checks};
@@ -42,6 +42,13 @@ pub struct FunctionChange {
     pub new_size: u64,
     /// The section that holds it.
     pub section: String,
+}
+
+impl FunctionChange {
+    /// Whether it is there when the kernel or the module has started.
+    pub fn outlives_start(&self) -> bool {
+        !is_init(&self.section)
+    }
 }
 
 /// All functions of two objects, and what speaks against a live patch.

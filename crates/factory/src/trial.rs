@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use suture_advisory::PatchVersion;
+use suture_differ::{FunctionChange, FunctionStatus};
 use suture_kernel::{KernelRelease, ObjectName};
 
 use crate::changed_units::{self, Comparison, Edited, Preprocessor};
 use crate::command::Log;
+use crate::comparison::compared;
 use crate::error::{FactoryError, Refusals};
 use crate::extraction::glue_objects;
 use crate::fix::{self, Fix};
@@ -175,6 +177,25 @@ impl Workbench<'_> {
             functions: functions.collect(),
             compiles: *job.compiles.lock().unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    /// Whether diffs, which apply in order, change or add a function that outlives the start; else
+    /// it is only data, tables and code of the start that they change.
+    pub fn changes_running_code(&self, fixes: &[PathBuf]) -> Result<bool, FactoryError> {
+        let fixes = read(fixes)?;
+        let version = PatchVersion::new(NonZeroU32::MIN, NonZeroU32::MIN);
+        let units = self.job(version).compile(&fixes, &plan(&fixes)?, &[])?;
+        for unit in &units {
+            let functions = compared(&unit.source, &unit.original, &unit.patched)?.functions;
+            let changed = |function: &&FunctionChange| {
+                let other = [FunctionStatus::Changed, FunctionStatus::New];
+                other.contains(&function.status) && function.outlives_start()
+            };
+            if functions.iter().any(|function| changed(&function)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn job(&self, version: PatchVersion) -> Job<'_> {

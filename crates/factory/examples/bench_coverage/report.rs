@@ -20,6 +20,15 @@ pub fn print(rows: &[Row]) {
         "{told} of those refused are built if their author says that functions which only run at \
          boot may be left out"
     );
+    let is_data = |row: &&Row| row.data_alone && row.is_refused();
+    let data = files.iter().filter(|row| is_data(row)).count();
+    let running = files.iter().filter(|row| !row.is_same_code()).count() - data;
+    let built = files.iter().filter(|row| row.is_built()).count();
+    println!(
+        "{data} of the files refused change no function that outlives the start; of the others \
+         that change code, {:.1} % are built",
+        100.0 * built as f64 / running.max(1) as f64
+    );
     reasons(rows);
     for row in rows {
         match &row.outcome {

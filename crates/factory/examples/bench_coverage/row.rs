@@ -34,6 +34,10 @@ pub struct Row {
     /// answer for that, so it is no fix that was built as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// It was refused, and changes no function that outlives the start: data, tables, or code of
+    /// the start alone.
+    #[serde(default)]
+    pub data_alone: bool,
     pub outcome: Outcome,
     pub seconds: f64,
 }
@@ -212,6 +216,14 @@ impl Attempt<'_> {
             result = Ok(trial);
             left_out.extend(markers.into_iter().map(|(function, _)| function));
         }
+        let data_alone = match &result {
+            // What does not compile or is refused before tells nothing.
+            Err(FactoryError::Refused(_)) => {
+                let fixes = group.write(folder.path())?;
+                self.bench.changes_running_code(&fixes).is_ok_and(|it| !it)
+            }
+            _ => false,
+        };
         let with = group.files().filter(|path| !case.files.contains(path));
         let with = with.cloned().collect();
         Ok(Tried::Done(Box::new(Row {
@@ -222,6 +234,7 @@ impl Attempt<'_> {
             cve: case.cve.clone(),
             with,
             left_out,
+            data_alone,
             outcome: outcome(result, &version.module_name(), self.modules)?,
             seconds: started.elapsed().as_secs_f64(),
         })))
