@@ -19,13 +19,22 @@ use std::collections::BTreeSet;
 use object::elf;
 
 use crate::error::DifferError;
-use crate::object::Relocation;
+use crate::object::{Object, Relocation};
 use crate::unit::{Target, Unit};
 
 const FUNCTION_MARKERS: &[&str] = &[".suture.ignore.functions", ".kpatch.ignore.functions"];
 /// States that the patch keeps beyond its code; no running code reads the section.
 const DECLARED_STATES: &str = ".suture.states";
 const SECTION_MARKERS: &[&str] = &[".suture.ignore.sections", ".kpatch.ignore.sections"];
+
+/// Whether the author of a fix tells in an object of it what to leave alone.
+pub fn has_markers(object: &Object) -> bool {
+    let mut sections = object.sections.iter();
+    sections.any(|section| {
+        let name = section.name.as_str();
+        FUNCTION_MARKERS.contains(&name) || SECTION_MARKERS.contains(&name)
+    })
+}
 
 /// The markers of a unit.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@
 
 mod address_flow;
 mod alone;
+mod called_by_name;
 mod chunk;
 mod code;
 mod code_checks;
@@ -40,10 +41,12 @@ mod taken_in;
 mod unit;
 mod untraceable;
 
+pub use called_by_name::callers_by_name;
 pub use compare::{Comparison, FunctionChange, FunctionStatus, compare, compare_with};
 pub use entry_sizes::{EntrySizes, EntrySizesError};
 pub use error::DifferError;
 pub use extract::{Extracted, ExtractedFunction, Extraction, extract, extract_also, extract_with};
+pub use ignore::has_markers;
 pub use left_out::LeftOut;
 pub use post_link::post_link;
 pub use refusal::Refusal;

@@ -117,6 +117,8 @@ pub(crate) struct Use {
     /// The function that the place is in, if it is in one.
     pub by: Option<usize>,
     pub is_call: bool,
+    /// A call or a jump.
+    pub is_branch: bool,
 }
 
 /// What refers to a function in its unit, but for itself.
@@ -143,8 +145,11 @@ pub(crate) fn uses(unit: &Unit, function: usize) -> Vec<Use> {
             let user = place.and_then(|place| unit.atom_at(index, place));
             let by = user.filter(|&user| unit.is_function(user));
             if by.map(whole) != Some(function) {
-                let is_call = unit.is_call(index, relocation);
-                uses.push(Use { by, is_call });
+                uses.push(Use {
+                    by,
+                    is_call: unit.is_call(index, relocation),
+                    is_branch: unit.is_branch(index, relocation),
+                });
             }
         }
     }

@@ -31,10 +31,10 @@ impl gimli::Relocate for &'_ Relocations {
     }
 }
 
-/// Shows each entry of all units in an object, those below others after them.
+/// Shows each entry of all units in an object, those below others after them, and how deep it lies.
 pub(crate) fn each_entry(
     bytes: &[u8],
-    mut look: impl FnMut(&Dwarf<'_>, &Unit<'_>, &Entry<'_, '_>) -> gimli::Result<()>,
+    mut look: impl FnMut(&Dwarf<'_>, &Unit<'_>, &Entry<'_, '_>, isize) -> gimli::Result<()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let file: ElfFile64<'_> = ElfFile64::parse(bytes)?;
     let load = |id: gimli::SectionId| -> Result<(Cow<'_, [u8]>, Relocations), object::Error> {
@@ -53,9 +53,10 @@ pub(crate) fn each_entry(
     let mut headers = dwarf.units();
     while let Some(header) = headers.next()? {
         let unit = dwarf.unit(header)?;
-        let mut entries = unit.entries();
-        while let Some((_, entry)) = entries.next_dfs()? {
-            look(&dwarf, &unit, entry)?;
+        let (mut entries, mut depth) = (unit.entries(), 0);
+        while let Some((deeper, entry)) = entries.next_dfs()? {
+            depth += deeper;
+            look(&dwarf, &unit, entry, depth)?;
         }
     }
     Ok(())
@@ -67,7 +68,7 @@ pub(crate) fn lines_of_functions(
     bytes: &[u8],
 ) -> Result<BTreeMap<String, u64>, FactoryError> {
     let mut lines = BTreeMap::new();
-    let read = each_entry(bytes, |dwarf, unit, entry| {
+    let read = each_entry(bytes, |dwarf, unit, entry, _| {
         if entry.tag() != gimli::DW_TAG_subprogram || !is_in(source, dwarf, unit, entry)? {
             return Ok(());
         }
@@ -86,7 +87,7 @@ pub(crate) fn lines_of_functions(
 }
 
 /// Whether a file of this name declares an entry.
-fn is_in(
+pub(crate) fn is_in(
     source: &str,
     dwarf: &Dwarf<'_>,
     unit: &Unit<'_>,
@@ -117,8 +118,17 @@ pub(crate) fn each_child<'a>(
     Ok(())
 }
 
+/// The type that an entry refers to.
 pub(crate) fn referred(entry: &Entry<'_, '_>) -> gimli::Result<Option<gimli::UnitOffset>> {
-    Ok(match entry.attr_value(gimli::DW_AT_type)? {
+    reference(entry, gimli::DW_AT_type)
+}
+
+/// The entry that an attribute refers to.
+pub(crate) fn reference(
+    entry: &Entry<'_, '_>,
+    attribute: DwAt,
+) -> gimli::Result<Option<gimli::UnitOffset>> {
+    Ok(match entry.attr_value(attribute)? {
         Some(AttributeValue::UnitRef(offset)) => Some(offset),
         _ => None,
     })

@@ -103,7 +103,8 @@ impl Job<'_> {
         {
             extraction = Extraction::Patch(patch);
         }
-        let mut refusals = layout::refusals(source, object, bytes, &facts.symvers)?;
+        let refusals = layout::refusals(source, object, bytes, &facts.symvers)?;
+        let mut refusals = self.without_stacks(source, bytes, &compiled.copy, refusals)?;
         let declared = Declared::of(&parse(source, &compiled.patched)?);
         refusals.extend(self.abi()?.refusals(source, &declared));
         let patch = match extraction {

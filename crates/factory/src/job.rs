@@ -15,11 +15,12 @@ use crate::comparison::code_differs;
 use crate::declared;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::extraction::{ExtractedUnit, GlueObjects};
+use crate::files;
 use crate::fix::{self, Fix};
 use crate::glue::Glue;
 use crate::layout;
 use crate::link;
-use crate::opened_kernel::{Facts, OpenedKernel};
+use crate::opened_kernel::{Facts, OpenedKernel, parse};
 use crate::progress::{Progress, step};
 use crate::reach::Reach;
 use crate::taken_in::take_in;
@@ -98,7 +99,7 @@ impl Job<'_> {
         } = self.apply(fixes, plan, named)?;
         let mut both = self.compile_edited(units, &copy, fixes)?;
         if reach.includers.len() > FEW {
-            refuse_early(&both)?;
+            self.refuse_early(&both, &copy)?;
         }
         both.extend(self.compile_includers(&reach, &patched, &copy)?);
         let (mut compiled, copy) = (Vec::new(), Arc::new(copy));
@@ -289,6 +290,64 @@ impl Job<'_> {
         Ok((original.bytes, patched.bytes))
     }
 
+    /// What is certain to be refused is told before many units are looked at, which takes minutes.
+    fn refuse_early(&self, edited: &[Both], copy: &WorkingCopy) -> Result<(), FactoryError> {
+        let mut refusals = Vec::new();
+        for both in edited {
+            let (source, bytes) = (&both.unit.source, (&both.original[..], &both.patched[..]));
+            let anew = layout::laid_out_anew(source, bytes)?;
+            refusals.extend(self.without_stacks(source, bytes, copy, anew)?);
+        }
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(refused(refusals)),
+        }
+    }
+
+    /// The refusals without those of data structures whose objects lie on stacks alone, if the
+    /// kernel looks at stacks.
+    pub(crate) fn without_stacks(
+        &self,
+        source: &str,
+        (original, patched): (&[u8], &[u8]),
+        copy: &WorkingCopy,
+        refusals: Vec<Refusal>,
+    ) -> Result<Vec<Refusal>, FactoryError> {
+        let is_layout = |refusal: &Refusal| matches!(refusal, Refusal::Layout { .. });
+        if !self.kernel.abi.has_transitions() || !refusals.iter().any(is_layout) {
+            return Ok(refusals);
+        }
+        // A function that is left alone would go on with the old layout.
+        if suture_differ::has_markers(&parse(source, patched)?) {
+            return Ok(refusals);
+        }
+        let [before, after] =
+            [self.kernel.tree.path(), copy.path()].map(|tree| files::read_text(&tree.join(source)));
+        let (Ok(before), Ok(after)) = (before, after) else {
+            return Ok(refusals);
+        };
+        let compiles = layout::Compiles {
+            source,
+            objects: [original, patched],
+            texts: [&before, &after],
+        };
+        let mut left = Vec::new();
+        for refusal in refusals {
+            let Refusal::Layout { name, .. } = &refusal else {
+                left.push(refusal);
+                continue;
+            };
+            let why = layout::outlives_calls(name, &compiles)?;
+            let told = why.as_deref().unwrap_or("it lies on stacks alone");
+            self.log
+                .note(&format!("{source}: `{name}` is laid out anew: {told}"));
+            if why.is_some() {
+                left.push(refusal);
+            }
+        }
+        Ok(left)
+    }
+
     /// Adds the wall time of compiles.
     fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
         let started = Instant::now();
@@ -370,24 +429,6 @@ fn names(units: &[Unit]) -> String {
 
 pub(crate) fn refused(refusals: Vec<Refusal>) -> FactoryError {
     FactoryError::Refused(Refusals::merged(refusals))
-}
-
-/// What is certain to be refused is told before many units are looked at, which takes minutes.
-fn refuse_early(edited: &[Both]) -> Result<(), FactoryError> {
-    let mut refusals = Vec::new();
-    for Both {
-        unit,
-        original,
-        patched,
-        ..
-    } in edited
-    {
-        refusals.extend(layout::laid_out_anew(&unit.source, original, patched)?);
-    }
-    match refusals.is_empty() {
-        true => Ok(()),
-        false => Err(refused(refusals)),
-    }
 }
 
 /// All results, or the refusals of all units together.

@@ -5,6 +5,7 @@
 //! corrupt them, however many functions are replaced. The compiler's debug information of the
 //! unit tells the layouts before and after.
 
+mod on_stacks;
 mod prototype;
 mod refusals;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dwarf::{Dwarf, Entry, Unit, each_child, each_entry, number, referred, text};
 use crate::error::{FactoryError, Refusal};
+pub(crate) use on_stacks::{Compiles, outlives_calls};
 use prototype::{Prototype, prototype};
 pub(crate) use refusals::{laid_out_anew, refusals};
 
@@ -254,7 +256,7 @@ fn changed_value(before: &Layout, after: &Layout) -> Option<String> {
 
 fn read(bytes: &[u8]) -> Result<Layouts, Box<dyn std::error::Error>> {
     let mut layouts = Layouts::default();
-    each_entry(bytes, |dwarf, unit, entry| {
+    each_entry(bytes, |dwarf, unit, entry, _| {
         if let Some((name, layout)) = layout(dwarf, unit, entry)? {
             for (member, prototype) in prototype::pointers(dwarf, unit, entry)? {
                 layouts.pointers.insert((name.clone(), member), prototype);

@@ -10,8 +10,7 @@ use crate::error::{FactoryError, Refusal};
 /// with the fix are given.
 pub(crate) fn laid_out_anew(
     unit: &str,
-    original: &[u8],
-    patched: &[u8],
+    (original, patched): (&[u8], &[u8]),
 ) -> Result<Vec<Refusal>, FactoryError> {
     let (before, after) = both(unit, original, patched)?;
     Ok(told(unit, before.changed(&after)))
