@@ -164,7 +164,7 @@ fn is_system_call_body(function: &str) -> bool {
 }
 
 /// The call of `__fentry__` with which a function begins, by which ftrace can redirect it.
-fn fentry_call(unit: &Unit, function: usize) -> Option<&Relocation> {
+pub(crate) fn fentry_call(unit: &Unit, function: usize) -> Option<&Relocation> {
     let range = unit.range(function);
     let entry = unit.symbol(function).value;
     unit.section(range.section)

@@ -56,4 +56,4 @@ pub use report::{
     write_beside,
 };
 pub use resolve::{ReferencedSymbol, SymbolHome, SymbolKind, SymbolResolver, Unresolved};
-pub use taken_in::{taken_in_wrongly, untraceable};
+pub use taken_in::{taken_in_wrongly, unseen_code, untraceable};

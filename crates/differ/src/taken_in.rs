@@ -11,12 +11,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use crate::code_checks::fentry_call;
 use crate::compare::{Analysis, FunctionStatus, Units};
 use crate::entry_sizes::EntrySizes;
 use crate::error::DifferError;
 use crate::refusal::Refusal;
+use crate::special::is_init;
 use crate::unit::{Target, Unit};
-use crate::untraceable::uses;
+use crate::untraceable::{Use, uses};
 
 /// The changed functions that can't be redirected because they are not traced.
 pub fn untraceable(original: &[u8], patched: &[u8]) -> Result<Vec<String>, DifferError> {
@@ -56,17 +58,41 @@ pub fn taken_in_wrongly(
         };
         return Ok(Some(format!("`{one}` {why}")));
     }
-    let replaced: HashSet<usize> = analysis
-        .original_function
-        .iter()
-        .filter(|(new, _)| analysis.status.get(new) == Some(&FunctionStatus::Changed))
-        .map(|(_, &original)| original)
-        .collect();
+    let replaced = replaced(&analysis);
     let objections = old
         .functions()
         .filter(|&function| functions.iter().any(|name| name == old.name(function)))
         .map(|function| objection(old, &analysis, &replaced, function));
     Ok(objections.flatten().next())
+}
+
+/// What old code leads to that the kernel does not see tasks in: a function that is replaced. Such
+/// code is not traced, is jumped to, and is no function of its own with the fix.
+///
+/// # Errors
+///
+/// An object that can't be read.
+pub fn unseen_code(original: &[u8], patched: &[u8]) -> Result<Option<String>, DifferError> {
+    let units = Units::parse(original, patched, &EntrySizes::default())?;
+    let analysis = Analysis::new(&units)?;
+    let (old, replaced) = (&units.old, replaced(&analysis));
+    let is_gone = |function: &usize| {
+        !analysis.matcher.functions.contains_key(function)
+            && old.parent(*function).is_none()
+            && !is_init(&old.section_of(*function).name)
+            && fentry_call(old, *function).is_none()
+    };
+    let mut gone = old.functions().filter(is_gone);
+    Ok(gone.find_map(|function| meets(old, &replaced, function, &uses(old, function))))
+}
+
+/// The functions of the original that are replaced.
+fn replaced(analysis: &Analysis<'_>) -> HashSet<usize> {
+    let pairs = analysis.original_function.iter();
+    pairs
+        .filter(|(new, _)| analysis.status.get(new) == Some(&FunctionStatus::Changed))
+        .map(|(_, &original)| original)
+        .collect()
 }
 
 fn objection(
@@ -89,16 +115,20 @@ fn objection(
             None => return Some(format!("a pointer leads to the old `{name}`")),
         }
     }
+    meets(old, replaced, function, &uses)
+}
+
+/// What a task would meet that came to a function by a jump and waits inside it.
+fn meets(old: &Unit, replaced: &HashSet<usize>, function: usize, uses: &[Use]) -> Option<String> {
     if uses.iter().all(|one| one.is_call) {
         return None;
     }
-    let met = reached(old, function)
-        .into_iter()
-        .find(|atom| replaced.contains(atom))?;
+    let mut reached = reached(old, function).into_iter();
+    let met = reached.find(|atom| replaced.contains(atom))?;
+    let (name, met) = (old.name(function), old.name(met));
     Some(format!(
         "a task that waits inside the old `{name}` counts as patched, and would go on to the new \
-         `{}`",
-        old.name(met)
+         `{met}`"
     ))
 }
 

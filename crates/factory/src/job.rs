@@ -11,7 +11,7 @@ use suture_kernel::{LivepatchAbi, ObjectName};
 use crate::changed_units::{self, Edited, Preprocessor};
 use crate::command::Log;
 use crate::commands::CompileCommand;
-use crate::comparison::code_differs;
+use crate::comparison::{code_differs, unreadable};
 use crate::declared;
 use crate::error::{FactoryError, Refusal, Refusals};
 use crate::extraction::{ExtractedUnit, GlueObjects};
@@ -317,8 +317,11 @@ impl Job<'_> {
         if !self.kernel.abi.has_transitions() || !refusals.iter().any(is_layout) {
             return Ok(refusals);
         }
-        // A function that is left alone would go on with the old layout.
-        if suture_differ::has_markers(&parse(source, patched)?) {
+        // A function that is left alone would go on with the old layout, and so would a task in code
+        // that the kernel does not look for.
+        let unseen = suture_differ::unseen_code(original, patched);
+        let unseen = unseen.map_err(|error| unreadable(source, &error))?;
+        if unseen.is_some() || suture_differ::has_markers(&parse(source, patched)?) {
             return Ok(refusals);
         }
         let [before, after] =

@@ -2,7 +2,7 @@
 
 use crate::common::{extract_case, objects};
 use insta::assert_snapshot;
-use suture_differ::taken_in_wrongly;
+use suture_differ::{taken_in_wrongly, unseen_code};
 
 fn objection(case: &str) -> String {
     let (old, new) = objects(case);
@@ -38,4 +38,16 @@ fn a_pointer_keeps_the_old_code_alive() {
 #[test]
 fn callers_must_be_traced() {
     assert_snapshot!(objection("taken-in-untraced"), @"`untraced` would have to be replaced and is not traced either");
+}
+
+#[test]
+fn unseen_code_is_found_whoever_inlined_it() {
+    let unseen = |case: &str| {
+        let (old, new) = objects(case);
+        unseen_code(&old, &new).unwrap()
+    };
+    assert_eq!(unseen("taken-in"), None);
+    assert_eq!(unseen("one-function"), None);
+    let told = unseen("taken-in-onward").unwrap();
+    assert_eq!(told, objection("taken-in-onward"));
 }
