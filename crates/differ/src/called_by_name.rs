@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::DifferError;
+use crate::names::stem;
 use crate::unit::Unit;
 use crate::untraceable::uses;
 
@@ -18,7 +19,7 @@ pub fn callers_by_name(
 ) -> Result<Option<BTreeSet<String>>, DifferError> {
     let unit = Unit::parse(object)?;
     let meant = unit.functions();
-    let meant = meant.filter(|&function| functions.contains(base(unit.name(function))));
+    let meant = meant.filter(|&function| functions.contains(stem(unit.name(function))));
     let mut callers = BTreeSet::new();
     for function in meant {
         if !unit.is_private(function) {
@@ -26,15 +27,10 @@ pub fn callers_by_name(
         }
         for one in uses(&unit, function) {
             match one.by {
-                Some(caller) if one.is_branch => callers.insert(base(unit.name(caller)).to_owned()),
+                Some(caller) if one.is_branch => callers.insert(stem(unit.name(caller)).to_owned()),
                 _ => return Ok(None),
             };
         }
     }
     Ok(Some(callers))
-}
-
-/// `step` of `step.isra.0` and `step.cold`.
-fn base(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
 }

@@ -119,7 +119,7 @@ impl Unit {
     ) -> Result<(Compiled, Compiled), FactoryError> {
         let is_new = self.dependencies()?.is_empty();
         let without_fix = || self.kept(name, tree, flags, log);
-        let with_fix = || self.compiled(tree, copy.path(), flags, log);
+        let with_fix = || compiled(&self.command, tree, copy.path(), flags, log);
         let (original, mut patched) = rayon::join(without_fix, with_fix);
         let original = original?;
         if patched.is_err() && is_new {
@@ -148,40 +148,18 @@ impl Unit {
         let file = folder.path().join("unit.c");
         files::write(&file, text.as_bytes())?;
         let source = self.source_as_compiled();
-        let other = Self {
-            source: self.source.clone(),
-            objects: Vec::new(),
-            folder: folder.path().to_owned(),
-            command: CompileCommand {
-                text: self.command.text.replacen(
-                    &format!(" {source}"),
-                    &format!(" {}", file.display()),
-                    1,
-                ),
-                ..self.command.clone()
-            },
+        let command = CompileCommand {
+            text: self.command.text.replacen(
+                &format!(" {source}"),
+                &format!(" {}", file.display()),
+                1,
+            ),
+            ..self.command.clone()
         };
         // What the file includes by a name alone lies beside it, as it was.
         let beside = Path::new(source).parent().unwrap_or(Path::new("."));
         let flags = format!("{SECTION_FLAGS} -iquote {}", beside.display());
-        other.compiled(tree, copy.path(), &flags, log)
-    }
-
-    fn compiled(
-        &self,
-        tree: &Tree,
-        folder: &Path,
-        flags: &str,
-        log: &Log,
-    ) -> Result<Compiled, FactoryError> {
-        let scratch = scratch()?;
-        let started = Instant::now();
-        let output = scratch.path().join("unit.o");
-        compile(&self.command, tree, folder, &output, flags, log)?;
-        Ok(Compiled {
-            bytes: files::read(&output)?,
-            took: started.elapsed(),
-        })
+        compiled(&command, tree, copy.path(), &flags, log)
     }
 
     /// The unit of the unpatched tree, made to read something.
@@ -204,7 +182,13 @@ impl Unit {
         log: &Log,
     ) -> Result<Compiled, FactoryError> {
         let header = reading_header(reads)?;
-        self.compiled(tree, copy, &reading_flags(header.path()), log)
+        compiled(
+            &self.command,
+            tree,
+            copy,
+            &reading_flags(header.path()),
+            log,
+        )
     }
 
     /// Files of the tree that the unit's compile read, if it was compiled; some are made only
@@ -303,6 +287,24 @@ fn reading_flags(folder: &Path) -> String {
 fn scratch() -> Result<tempfile::TempDir, FactoryError> {
     let temporary = std::env::temp_dir();
     tempfile::tempdir_in(&temporary).map_err(FactoryError::file("make a folder in", &temporary))
+}
+
+/// Compiles, and gives the object and the time that it took.
+fn compiled(
+    command: &CompileCommand,
+    tree: &Tree,
+    folder: &Path,
+    flags: &str,
+    log: &Log,
+) -> Result<Compiled, FactoryError> {
+    let scratch = scratch()?;
+    let started = Instant::now();
+    let output = scratch.path().join("unit.o");
+    compile(command, tree, folder, &output, flags, log)?;
+    Ok(Compiled {
+        bytes: files::read(&output)?,
+        took: started.elapsed(),
+    })
 }
 
 /// Compiles in the tree or a copy of it, to a file outside.

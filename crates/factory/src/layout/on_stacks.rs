@@ -30,6 +30,19 @@ pub(crate) struct Compiles<'a> {
 
 const STRUCT: &str = "struct ";
 
+/// Words that may stand last in a type: C's, and the kernel's (include/linux/compiler_types.h).
+const QUALIFIERS: [&str; 9] = [
+    "const",
+    "volatile",
+    "restrict",
+    "__restrict",
+    "__user",
+    "__kernel",
+    "__iomem",
+    "__percpu",
+    "__rcu",
+];
+
 /// Why an object of a type (`struct x`) may outlive a call; nothing if none can.
 pub(crate) fn outlives_calls(
     name: &str,
@@ -73,17 +86,25 @@ fn in_text(tag: &str, text: &str) -> Option<&'static str> {
         if before.ends_with(is_word) || named.len() == after.len() || rest.starts_with(is_word) {
             continue;
         }
-        let pointed = rest.trim_start();
-        let rest = pointed.trim_start_matches(['*', ' ', '\t', '\n']);
-        let known = match pointed.starts_with('*') {
-            true => rest.starts_with(is_word),
-            false => rest.starts_with(['{', ';']) || rest.starts_with(is_word),
-        };
-        if !known {
+        if !declares(rest) {
             return Some("the file casts to it, or asks for its size");
         }
     }
     None
+}
+
+/// Whether what follows a structure's name declares something, and is no type by itself: a cast, or
+/// the operand of `sizeof`.
+fn declares(rest: &str) -> bool {
+    let is_of_declarator =
+        |c: char| c.is_alphanumeric() || c == '_' || c == '*' || c.is_whitespace();
+    let end = rest.find(|c| !is_of_declarator(c)).unwrap_or(rest.len());
+    let words = rest[..end].trim_end();
+    let last = words.rsplit(|c: char| c == '*' || c.is_whitespace()).next();
+    match last {
+        None | Some("") => words.is_empty() && rest[end..].starts_with(['{', ';']),
+        Some(word) => !QUALIFIERS.contains(&word),
+    }
 }
 
 /// What a unit's debug information tells of a structure.
@@ -143,11 +164,7 @@ fn uses(tag: &str, source: &str, object: &[u8]) -> Result<Uses, Box<dyn std::err
                 Ok(())
             })?;
         }
-        let leads = match referred(entry)? {
-            Some(offset) => leads(tag, dwarf, unit, offset)?,
-            None => None,
-        };
-        match (entry.tag(), leads) {
+        match (entry.tag(), leads(tag, dwarf, unit, entry)?) {
             (gimli::DW_TAG_subprogram, leads) => {
                 let takes = takes(tag, dwarf, unit, entry)?;
                 uses.held |= leads.is_some() || takes == Some(Leads::Is);
@@ -211,7 +228,7 @@ impl Functions {
         if let Some(name) = text(dwarf, unit, entry, gimli::DW_AT_name)? {
             self.names.insert(function, name);
         }
-        if is_inlined && let [whole, .., into] | [whole @ into] = &self.open[..] {
+        if is_inlined && let (Some(into), Some(whole)) = (self.open.last(), self.open.first()) {
             self.inlined.push((function, into.1, whole.1));
         }
         self.open.push((depth, function));
@@ -224,11 +241,8 @@ impl Functions {
 
     /// Whether one that takes a pointer is inlined into one that has no object to point to.
     fn hands_on(&self) -> bool {
-        let taken = self
-            .inlined
-            .iter()
-            .filter(|(function, _, _)| self.takers.contains(function));
-        taken.into_iter().any(|(_, into, _)| !self.has(into))
+        let mut inlined = self.inlined.iter();
+        inlined.any(|(function, into, _)| self.takers.contains(function) && !self.has(into))
     }
 
     fn acquainted(&self) -> BTreeSet<String> {
@@ -264,8 +278,7 @@ fn takes(
     let mut takes = None;
     each_child(unit, entry.offset(), |child| {
         if child.tag() == gimli::DW_TAG_formal_parameter
-            && let Some(offset) = referred(child)?
-            && let Some(found) = leads(tag, dwarf, unit, offset)?
+            && let Some(found) = leads(tag, dwarf, unit, child)?
             && takes != Some(Leads::Is)
         {
             takes = Some(found);
@@ -275,62 +288,63 @@ fn takes(
     Ok(takes)
 }
 
-/// Whether a type is the structure, an array of it, or a pointer that leads to it.
+/// Whether an entry's type is the structure, an array of it, or a pointer that leads to it.
 fn leads(
     tag: &str,
     dwarf: &Dwarf<'_>,
     unit: &Unit<'_>,
-    mut offset: UnitOffset,
+    entry: &Entry<'_, '_>,
 ) -> gimli::Result<Option<Leads>> {
-    let mut leads = Leads::Is;
-    for _ in 0..DEPTH_LIMIT {
-        let entry = unit.entry(offset)?;
-        match entry.tag() {
-            gimli::DW_TAG_pointer_type => leads = Leads::PointsTo,
-            gimli::DW_TAG_typedef
-            | gimli::DW_TAG_const_type
-            | gimli::DW_TAG_volatile_type
-            | gimli::DW_TAG_restrict_type
-            | gimli::DW_TAG_array_type => {}
-            _ => {
-                let name = text(dwarf, unit, &entry, gimli::DW_AT_name)?;
-                let is_it = entry.tag() == gimli::DW_TAG_structure_type
-                    && name.is_some_and(|name| name == tag);
-                return Ok(is_it.then_some(leads));
-            }
+    let types = types_behind(unit, entry)?;
+    let points = types
+        .iter()
+        .any(|(kind, _)| *kind == gimli::DW_TAG_pointer_type);
+    let leads = if points { Leads::PointsTo } else { Leads::Is };
+    match types.last() {
+        // So deep nothing is said of it.
+        Some(_) if types.len() == DEPTH_LIMIT => Ok(Some(Leads::PointsTo)),
+        Some(&(gimli::DW_TAG_structure_type, offset)) => {
+            let name = text(dwarf, unit, &unit.entry(offset)?, gimli::DW_AT_name)?;
+            Ok((name.as_deref() == Some(tag)).then_some(leads))
         }
-        match referred(&entry)? {
-            Some(next) => offset = next,
-            None => return Ok(None),
-        }
+        _ => Ok(None),
     }
-    // So deep nothing is said of it.
-    Ok(Some(Leads::PointsTo))
 }
 
 /// Whether a member is a number, a pointer, or an array of those.
 fn is_plain(unit: &Unit<'_>, member: &Entry<'_, '_>) -> gimli::Result<bool> {
-    if member.tag() != gimli::DW_TAG_member {
-        return Ok(false);
-    }
-    let mut next = referred(member)?;
-    for _ in 0..DEPTH_LIMIT {
-        let Some(offset) = next else {
-            return Ok(false);
-        };
+    let plain = [
+        gimli::DW_TAG_base_type,
+        gimli::DW_TAG_enumeration_type,
+        gimli::DW_TAG_pointer_type,
+    ];
+    let mut types = types_behind(unit, member)?.into_iter();
+    let own = types.find(|(kind, _)| !PASSED.contains(kind));
+    Ok(member.tag() == gimli::DW_TAG_member && own.is_some_and(|(kind, _)| plain.contains(&kind)))
+}
+
+/// Types that are another one, or many of it.
+const PASSED: [gimli::DwTag; 5] = [
+    gimli::DW_TAG_typedef,
+    gimli::DW_TAG_const_type,
+    gimli::DW_TAG_volatile_type,
+    gimli::DW_TAG_restrict_type,
+    gimli::DW_TAG_array_type,
+];
+
+/// An entry's type and, behind pointers and [`PASSED`], those that it leads to.
+fn types_behind(
+    unit: &Unit<'_>,
+    entry: &Entry<'_, '_>,
+) -> gimli::Result<Vec<(gimli::DwTag, UnitOffset)>> {
+    let (mut types, mut next) = (Vec::new(), referred(entry)?);
+    while let Some(offset) = next.filter(|_| types.len() < DEPTH_LIMIT) {
         let entry = unit.entry(offset)?;
-        match entry.tag() {
-            gimli::DW_TAG_base_type
-            | gimli::DW_TAG_enumeration_type
-            | gimli::DW_TAG_pointer_type => return Ok(true),
-            gimli::DW_TAG_typedef
-            | gimli::DW_TAG_const_type
-            | gimli::DW_TAG_volatile_type
-            | gimli::DW_TAG_array_type => next = referred(&entry)?,
-            _ => return Ok(false),
-        }
+        types.push((entry.tag(), offset));
+        let goes_on = entry.tag() == gimli::DW_TAG_pointer_type || PASSED.contains(&entry.tag());
+        next = if goes_on { referred(&entry)? } else { None };
     }
-    Ok(false)
+    Ok(types)
 }
 
 /// Whether a variable has one place for all calls.
@@ -405,6 +419,9 @@ mod tests {
             "struct keeper { struct walk *walk; } keeper;",
             "struct keeper { struct walk walk[2]; } keeper;",
             "long own(char *end) { static struct walk walk; walk.end = end; return step(&walk); }",
+            "static inline __attribute__((always_inline)) long in(char *end)\n\
+             { static struct walk walk; walk.end = end; return step(&walk); }\n\
+             long one(char *end) { return in(end) + 1; } long two(char *end) { return in(end); }",
             "struct walk *give(struct walk *walk) { return walk; }",
             "long get(void *data) { struct walk *walk = data; return walk->at + look(0, 0); }",
             "int (*call)(struct walk *walk);",
@@ -442,7 +459,11 @@ mod tests {
     fn neither_casts_nor_sizes_nor_other_files_nor_nested_structures() {
         for cast in [
             "long get(void *data) { return ((struct walk *)data)->at; }",
+            "long get(void *data) { return ((const struct walk *const)data)->at; }",
+            "long get(void *data) { return ((struct walk const *)data)->at; }",
+            "#define __user\nlong get(void *data) { return ((struct walk __user *)data)->at; }",
             "long size(void) { return sizeof(struct walk); }",
+            "long size(void) { return sizeof(struct walk const); }",
         ] {
             let told = told_of("", cast);
             assert!(told.starts_with("the file casts"), "{cast}: {told}");
